@@ -1,0 +1,268 @@
+"""Settings: defaults, the shipped profiles, and overrides by environment variables.
+
+A setting is looked up in this order, the first that has it wins: the caller's overrides, the environment
+variable ``FEATHERFACE_<KEY>``, the profile (a YAML file), the default. Every value is checked, wherever it
+comes from.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+from featherface.errors import ConfigurationError
+from featherface.images import PILLOW_PIXEL_LIMIT, ImageLimits
+from featherface.resize import FITS, SIZES, Fit
+
+__all__ = ["MAX_BATCH", "PROFILES", "DetectOptions", "Settings", "load_settings"]
+
+PROFILES: Final = ("production", "edge_device", "cloud_api")
+"""Names of the profiles that are shipped in ``featherface/profiles``."""
+
+MAX_BATCH: Final = 8
+"""Photos that may share one run of the session."""
+
+_MIB: Final = 1024 * 1024
+# What the process holds before the first photo (interpreter, libraries, session with its arena at 640
+# pixels), and what one pixel of a photo costs at most while it is decoded. Measured; see
+# tests/unit/test_memory.py.
+_BASE_BYTES: Final = 160 * _MIB
+_BYTES_PER_PIXEL: Final = 8
+
+_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "model": ("nano", "v1"),
+    "precision": ("fp32", "int8"),
+    "device": ("auto", "cpu", "cuda", "tensorrt"),
+    "fit": FITS,
+}
+_RANGES: Final[Mapping[str, tuple[float, float]]] = {
+    "input_size": (SIZES[0], SIZES[-1]),
+    "batch_size": (1, MAX_BATCH),
+    "threads": (0, 256),
+    "confidence_threshold": (0.0, 1.0),
+    "nms_threshold": (0.0, 1.0),
+    "max_detections": (1, 5000),
+    "memory_limit_mb": (0, 1_048_576),
+    "max_image_bytes": (1, 2**31 - 1),
+    "max_image_pixels": (1, PILLOW_PIXEL_LIMIT),
+}
+_REALS: Final = ("confidence_threshold", "nms_threshold")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a detector is set up and what it does unless a call says otherwise.
+
+    Parameters
+    ----------
+    model : {"nano", "v1"}
+    precision : {"fp32", "int8"}
+        Which of the model's files.
+    device : {"auto", "cpu", "cuda", "tensorrt"}
+        ``auto`` takes CUDA where it works, else the CPU; every other value is a requirement.
+    input_size : int
+        Pixels along the longer side of the model's input: 320 to 1024 in steps of 32.
+    fit : {"long_side", "square"}
+        Pad to the next multiples of 32, or to input_size x input_size.
+    batch_size : int
+        Photos per run on a GPU, 1 to 8. On the CPU photos always run alone: it is faster there, and a photo's
+        result cannot depend on its neighbours.
+    threads : int
+        Threads inside one run on the CPU; 0 chooses by the CPUs that the process may use.
+    confidence_threshold : float
+        Faces below it are dropped.
+    nms_threshold : float
+        Of two faces that overlap by more than this (intersection over union), the weaker is dropped.
+    max_detections : int
+        Faces per photo, the most confident first.
+    memory_limit_mb : int
+        Memory in MiB that the detector may use; 0 for no limit. On the CPU, photos that could not be decoded
+        within it are refused as too large; on a GPU it limits onnxruntime's arena as well.
+    max_image_bytes, max_image_pixels : int
+        Larger photos are refused before they are decoded.
+
+    Raises
+    ------
+    ConfigurationError
+        If a value has the wrong type or is out of range.
+    """
+
+    model: str = "nano"
+    precision: str = "fp32"
+    device: str = "auto"
+    input_size: int = 640
+    fit: Fit = "long_side"
+    batch_size: int = 8
+    threads: int = 0
+    confidence_threshold: float = 0.5
+    nms_threshold: float = 0.4
+    max_detections: int = 1000
+    memory_limit_mb: int = 0
+    max_image_bytes: int = 20 * _MIB
+    max_image_pixels: int = 64_000_000
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            _check(field.name, getattr(self, field.name))
+        if self.memory_limit_mb and self._pixels_in_memory() < 1_000_000:
+            least = (_BASE_BYTES + 1_000_000 * _BYTES_PER_PIXEL) // _MIB + 1
+            raise ConfigurationError(
+                f"memory_limit_mb must be 0 (no limit) or at least {least}, enough for one megapixel; "
+                f"got {self.memory_limit_mb}"
+            )
+
+    def _pixels_in_memory(self) -> int:
+        return (self.memory_limit_mb * _MIB - _BASE_BYTES) // _BYTES_PER_PIXEL
+
+    @property
+    def image_limits(self) -> ImageLimits:
+        """What a photo may cost, with the memory limit taken into account."""
+        pixels = self.max_image_pixels
+        if self.memory_limit_mb:
+            pixels = min(pixels, self._pixels_in_memory())
+        return ImageLimits(max_bytes=self.max_image_bytes, max_pixels=pixels)
+
+    def with_options(self, options: DetectOptions | None) -> Settings:
+        """Return these settings with the options of one call in place of their own."""
+        if options is None:
+            return self
+        chosen = {field.name: getattr(options, field.name) for field in fields(options)}
+        return replace(self, **{name: value for name, value in chosen.items() if value is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class DetectOptions:
+    """What one call wants otherwise; None leaves it to the detector's settings.
+
+    Parameters
+    ----------
+    input_size, fit, confidence_threshold, nms_threshold, max_detections
+        As in `Settings`.
+
+    Raises
+    ------
+    ConfigurationError
+        If a value has the wrong type or is out of range.
+    """
+
+    input_size: int | None = None
+    fit: Fit | None = None
+    confidence_threshold: float | None = None
+    nms_threshold: float | None = None
+    max_detections: int | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                _check(field.name, value)
+
+
+def load_settings(
+    profile: str | Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Put the settings together.
+
+    Parameters
+    ----------
+    profile : str or Path, optional
+        One of `PROFILES`, or the path of a YAML file with the same keys. If omitted, the environment variable
+        ``FEATHERFACE_PROFILE``; without it, the defaults of `Settings`.
+    environ : mapping, optional
+        The process environment if omitted. Read are ``FEATHERFACE_PROFILE`` and ``FEATHERFACE_`` with the
+        name of a setting in capitals.
+    overrides : mapping, optional
+        Settings that win over everything else; None values are skipped, so command line arguments can be
+        passed on as they are.
+
+    Returns
+    -------
+    Settings
+
+    Raises
+    ------
+    ConfigurationError
+        If the profile cannot be read, a key is unknown, or a value has the wrong type or is out of range.
+    """
+    environ = os.environ if environ is None else environ
+    profile = profile or environ.get("FEATHERFACE_PROFILE") or None
+    values: dict[str, Any] = {} if profile is None else _read_profile(profile)
+    for name in _names():
+        text = environ.get(f"FEATHERFACE_{name.upper()}")
+        if text is not None:
+            values[name] = _parse(name, text)
+    chosen = {name: value for name, value in (overrides or {}).items() if value is not None}
+    _check_names(chosen, "the overrides")
+    return Settings(**{**values, **chosen})
+
+
+def _names() -> tuple[str, ...]:
+    return tuple(field.name for field in fields(Settings))
+
+
+def _check(name: str, value: object) -> None:
+    """Raise ConfigurationError unless `value` is good for the setting `name`."""
+    if name in _CHOICES:
+        if value not in _CHOICES[name]:
+            raise ConfigurationError(f"{name} must be one of {', '.join(_CHOICES[name])}; got {value!r}")
+        return
+    wanted = int | float if name in _REALS else int
+    low, high = _RANGES[name]
+    if isinstance(value, bool) or not isinstance(value, wanted):
+        kind = "a number" if name in _REALS else "a whole number"
+        raise ConfigurationError(f"{name} must be {kind} from {low} to {high}; got {value!r}")
+    if not low <= value <= high:
+        raise ConfigurationError(f"{name} must be from {low} to {high}; got {value}")
+    if name == "input_size" and value not in SIZES:
+        below = int(value) // SIZES.step * SIZES.step
+        raise ConfigurationError(
+            f"input_size must be a multiple of {SIZES.step}; got {value}, the nearest are {below} and "
+            f"{below + SIZES.step}"
+        )
+
+
+def _parse(name: str, text: str) -> Any:
+    if name in _CHOICES:
+        return text.strip().lower()
+    try:
+        return float(text) if name in _REALS else int(text)
+    except ValueError:
+        kind = "a number" if name in _REALS else "a whole number"
+        raise ConfigurationError(f"FEATHERFACE_{name.upper()} must be {kind}; got {text!r}") from None
+
+
+def _check_names(values: Mapping[Any, Any], source: str) -> None:
+    names = _names()
+    for key in values:
+        if key not in names:
+            near = difflib.get_close_matches(str(key), names, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}"
+            raise ConfigurationError(f"unknown setting {key!r} in {source}: {hint}")
+
+
+def _read_profile(profile: str | Path) -> dict[str, Any]:
+    # Imported here because most callers read no profile, and a cold start pays for every import.
+    import yaml
+
+    path = Path(__file__).parent / "profiles" / f"{profile}.yaml" if profile in PROFILES else Path(profile)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"no profile {str(profile)!r}: give {', '.join(PROFILES)} or the path of a YAML file"
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"the profile {path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(
+            f"the profile {path} must be a mapping of settings, got {type(content).__name__}"
+        )
+    _check_names(content, f"the profile {path}")
+    return content

@@ -1,0 +1,330 @@
+"""The verb: photos in, faces out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from featherface.config import MAX_BATCH, DetectOptions, Settings, load_settings
+from featherface.detections import BoundingBox, Detections, Face, Landmarks, Point
+from featherface.errors import ImageError, ProviderError
+from featherface.images import decode
+from featherface.nms import non_maximum_suppression
+from featherface.packages import load_manifest
+from featherface.priors import decode_boxes, decode_landmarks, make_priors
+from featherface.resize import Bucket, Transform, plan, to_model_input
+from featherface.runtime import Outputs, Provider, Session
+from featherface.validation import load_validated
+
+__all__ = ["Detector", "ModelInfo", "PreparedImage"]
+
+# Bounds the time of suppression on a hostile photo at a low threshold; photos full of people stay far below.
+_CANDIDATES: Final = 5000
+# Less than a pixel of a face within the photo is no face that anybody could mark.
+_LEAST_SIDE: Final = 1.0
+# Photos that wait for others of their bucket, as a multiple of the batch size: bounds the memory of
+# detect_batch.
+_WAITING_BATCHES: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What runs.
+
+    Parameters
+    ----------
+    model : str
+        ``nano`` or ``v1``.
+    version : str
+        Of the model package.
+    parameters : int
+        Trainable parameters, as counted at validation.
+    sha256 : str
+        Of the model file's bytes.
+    provider : {"cpu", "cuda", "tensorrt"}
+        What really runs the model.
+    precision : {"fp32", "int8"}
+    """
+
+    model: str
+    version: str
+    parameters: int
+    sha256: str
+    provider: Provider
+    precision: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedImage:
+    """A photo that is ready for the network.
+
+    Parameters
+    ----------
+    pixels : ndarray of float32, shape (3, H, W)
+        Model input: blue, green, red minus the mean, padded.
+    transform : Transform
+        The way back to the upright original photo.
+    """
+
+    pixels: npt.NDArray[np.float32]
+    transform: Transform
+
+    @property
+    def bucket(self) -> Bucket:
+        """Height and width of the input; photos of one bucket can share a batch."""
+        return self.transform.bucket
+
+
+class Detector:
+    """Finds faces; safe to share between threads.
+
+    Use `Detector.load`, which validates the model that it runs.
+
+    Parameters
+    ----------
+    session : Session
+    info : ModelInfo
+    settings : Settings
+    """
+
+    def __init__(self, session: Session, info: ModelInfo, settings: Settings) -> None:
+        self._session = session
+        self._info = info
+        self._settings = settings
+
+    @classmethod
+    def load(
+        cls,
+        model: str | None = None,
+        *,
+        settings: Settings | None = None,
+        models: str | Path | None = None,
+    ) -> Detector:
+        """Validate a model and start it.
+
+        Parameters
+        ----------
+        model : {"nano", "v1"}, optional
+            The settings' model if omitted.
+        settings : Settings, optional
+            ``load_settings()`` if omitted.
+        models : str or Path, optional
+            The models folder; looked up by `featherface.packages.find_models_folder` if omitted.
+
+        Raises
+        ------
+        ConfigurationError
+            A setting is wrong.
+        ModelIntegrityError
+            The model is not the published one.
+        ProviderError
+            The required execution provider is missing or failed.
+        """
+        settings = settings or load_settings()
+        if model is not None:
+            settings = replace(settings, model=model)
+        validated = load_validated(load_manifest(models), settings.model, settings.precision)
+        session = Session(
+            validated.data,
+            device=settings.device,
+            threads=settings.threads,
+            memory_limit_mb=settings.memory_limit_mb,
+        )
+        info = ModelInfo(
+            model=settings.model,
+            version=validated.package.version,
+            parameters=validated.package.parameters,
+            sha256=validated.sha256,
+            provider=session.provider,
+            precision=settings.precision,
+        )
+        return cls(session, info, settings)
+
+    @property
+    def info(self) -> ModelInfo:
+        """What runs."""
+        return self._info
+
+    @property
+    def settings(self) -> Settings:
+        """What holds unless a call's options say otherwise."""
+        return self._settings
+
+    def warm_up(self, options: DetectOptions | None = None) -> None:
+        """Run the network once on an empty square input, so that no photo pays for first-time work."""
+        size = self._settings.with_options(options).input_size
+        self._session.run(np.zeros((1, 3, size, size), dtype=np.float32))
+        make_priors(size, size)
+
+    def detect(self, data: bytes, options: DetectOptions | None = None) -> Detections:
+        """Find the faces of one photo.
+
+        Parameters
+        ----------
+        data : bytes
+            JPEG, PNG, BMP or WebP.
+        options : DetectOptions, optional
+
+        Raises
+        ------
+        ImageError
+            The photo cannot be used.
+        ProviderError
+            The execution provider failed.
+        """
+        return self.infer([self.prepare(data, options)], options)[0]
+
+    def detect_batch(
+        self, photos: Sequence[bytes], options: DetectOptions | None = None
+    ) -> list[Detections | ImageError]:
+        """Find the faces of many photos; a photo that cannot be used costs only itself.
+
+        Parameters
+        ----------
+        photos : sequence of bytes
+        options : DetectOptions, optional
+
+        Returns
+        -------
+        list of Detections or ImageError
+            One for each photo, in order.
+
+        Raises
+        ------
+        ProviderError
+            The execution provider failed.
+        """
+        batch = 1 if self._session.provider == "cpu" else self._settings.batch_size
+        results: dict[int, Detections | ImageError] = {}
+        waiting: dict[Bucket, list[tuple[int, PreparedImage]]] = {}
+
+        def flush(bucket: Bucket) -> None:
+            group = waiting.pop(bucket)
+            found = self.infer([prepared for _, prepared in group], options)
+            results.update(zip((index for index, _ in group), found, strict=True))
+
+        for index, data in enumerate(photos):
+            try:
+                prepared = self.prepare(data, options)
+            except ImageError as error:
+                results[index] = error
+                continue
+            group = waiting.setdefault(prepared.bucket, [])
+            group.append((index, prepared))
+            if len(group) == batch:
+                flush(prepared.bucket)
+            elif sum(map(len, waiting.values())) >= _WAITING_BATCHES * batch:
+                flush(max(waiting, key=lambda bucket: len(waiting[bucket])))
+        for bucket in list(waiting):
+            flush(bucket)
+        return [results[index] for index in range(len(photos))]
+
+    def prepare(self, data: bytes, options: DetectOptions | None = None) -> PreparedImage:
+        """Decode and scale a photo: everything before the network.
+
+        Raises
+        ------
+        ImageError
+            The photo cannot be used.
+        """
+        settings = self._settings.with_options(options)
+        photo = decode(data, limits=settings.image_limits, long_side=settings.input_size)
+        transform = plan(photo.width, photo.height, settings.input_size, settings.fit)
+        return PreparedImage(to_model_input(photo, transform), transform)
+
+    def infer(
+        self, prepared: Sequence[PreparedImage], options: DetectOptions | None = None
+    ) -> list[Detections]:
+        """Run the network and read its answer: everything after `prepare`.
+
+        Parameters
+        ----------
+        prepared : sequence of PreparedImage
+            At most 8, all of one bucket.
+        options : DetectOptions, optional
+            Thresholds are read here; the input size and fit were settled in `prepare`.
+
+        Returns
+        -------
+        list of Detections
+            One for each photo, in order.
+
+        Raises
+        ------
+        ProviderError
+            The execution provider failed.
+        ValueError
+            There are more than 8 photos or more than one bucket.
+        """
+        buckets = {image.bucket for image in prepared}
+        if len(prepared) > MAX_BATCH or len(buckets) > 1:
+            raise ValueError(
+                f"infer takes up to {MAX_BATCH} photos of a bucket; got {len(prepared)} of {sorted(buckets)}"
+            )
+        settings = self._settings.with_options(options)
+        # On the CPU a batch is slower than one photo after the other, and its kernels may round otherwise:
+        # alone, a photo has the same faces whatever came beside it.
+        step = 1 if self._session.provider == "cpu" else settings.batch_size
+        results = []
+        for start in range(0, len(prepared), step):
+            chunk = prepared[start : start + step]
+            outputs = self._session.run(np.stack([image.pixels for image in chunk]))
+            for row, image in enumerate(chunk):
+                one = (outputs[0][row], outputs[1][row], outputs[2][row])
+                results.append(_read_outputs(one, image.transform, settings))
+        return results
+
+
+def _read_outputs(outputs: Outputs, transform: Transform, settings: Settings) -> Detections:
+    """Turn one photo's outputs, (P, 2), (P, 4) and (P, 10), into its faces."""
+    logits, boxes, landmarks = outputs
+    # Softmax over two classes is the logistic function of their difference.
+    margins = logits[:, 1].astype(np.float64) - logits[:, 0]
+    if not (np.isfinite(margins).all() and np.isfinite(boxes).all() and np.isfinite(landmarks).all()):
+        raise ProviderError("the network's outputs are not finite: the execution provider computes wrongly")
+    # Only what passes the threshold is decoded: a few priors of thousands.
+    kept = np.flatnonzero(margins >= _logit(settings.confidence_threshold))
+    if kept.size > _CANDIDATES:
+        strongest = np.argsort(-margins[kept], kind="stable")[:_CANDIDATES]
+        kept = kept[np.sort(strongest)]
+    priors = make_priors(*transform.bucket)[kept]
+    corners = decode_boxes(boxes[kept], priors)
+    best = non_maximum_suppression(corners, margins[kept], settings.nms_threshold, settings.max_detections)
+    # The logistic function, in a form that does not overflow.
+    confidences = 0.5 + 0.5 * np.tanh(margins[kept][best] / 2.0)
+    corners_in_photo = transform.to_photo(corners[best])
+    points = transform.to_photo(decode_landmarks(landmarks[kept][best], priors[best]))
+    faces = _faces(confidences, corners_in_photo, points, transform.width, transform.height)
+    return Detections(transform.width, transform.height, faces)
+
+
+def _faces(
+    confidences: npt.NDArray[np.float64],
+    corners: npt.NDArray[np.float64],
+    points: npt.NDArray[np.float64],
+    width: int,
+    height: int,
+) -> tuple[Face, ...]:
+    """Clip boxes to the photo and drop what lies outside of it."""
+    clipped = np.clip(corners, 0.0, [width, height, width, height])
+    sides = clipped[:, 2:] - clipped[:, :2]
+    faces = []
+    for row in np.flatnonzero((sides >= _LEAST_SIDE).all(axis=1)):
+        left, top = clipped[row, :2].tolist()
+        across, down = sides[row].tolist()
+        x, y = points[row, 0::2].tolist(), points[row, 1::2].tolist()
+        landmarks = Landmarks(*(Point(*pair) for pair in zip(x, y, strict=True)))
+        faces.append(Face(float(confidences[row]), BoundingBox(left, top, across, down), landmarks))
+    return tuple(faces)
+
+
+def _logit(probability: float) -> float:
+    if probability <= 0.0:
+        return -math.inf
+    return math.inf if probability >= 1.0 else math.log(probability / (1.0 - probability))

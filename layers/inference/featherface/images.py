@@ -1,0 +1,273 @@
+"""From the bytes of a photo to upright pixels.
+
+Rules, all decided by content and never by a file's name:
+
+* JPEG, PNG, BMP and WebP are read, nothing else.
+* The number of bytes is checked first, the number of pixels from the header, both before anything is decoded.
+* An animated PNG or WebP counts as its first frame; a JPEG with several pictures (MPO) as its first picture.
+* The EXIF orientation (1 to 8; JPEG, PNG, WebP) is applied. An orientation that cannot be read counts as 1.
+* Alpha is composited over white, as a page would show it. 16 bit samples keep their high byte. CMYK is taken
+  as Adobe writes it (inverted in JPEG). Embedded colour profiles are not applied.
+* When the caller needs fewer pixels than the photo has, the photo is decoded smaller: JPEG in the DCT domain,
+  which saves most of the time and memory, the others by averaging blocks. The coordinate frame stays the
+  original's.
+
+Nothing here changes Pillow's module state, so any number of threads may decode at once.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+# Importing the four plugins registers them here and now: left to itself, Image.open imports every plugin that
+# Pillow has (some forty) at the first WebP, in whichever thread meets it.
+from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+from featherface.errors import ImageTooLargeError, UnreadableImageError, UnsupportedFormatError
+
+__all__ = ["FORMATS", "PILLOW_PIXEL_LIMIT", "DecodedImage", "ImageLimits", "decode"]
+
+FORMATS: Final = (
+    JpegImagePlugin.JpegImageFile.format,
+    PngImagePlugin.PngImageFile.format,
+    BmpImagePlugin.BmpImageFile.format,
+    WebPImagePlugin.WebPImageFile.format,
+)
+"""Pillow's names of the accepted formats."""
+
+PILLOW_PIXEL_LIMIT: Final = 178_956_970
+"""Pillow refuses to open anything above twice its ``MAX_IMAGE_PIXELS``, whatever our own limit says."""
+
+_ORIENTATION_TAG: Final = 0x0112
+_BACKGROUND: Final = (255, 255, 255)
+
+# What turns the stored picture upright, for each EXIF orientation (CIPA DC-008, tag 274).
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+Region = tuple[float, float, float, float]
+"""Left, top, right and bottom in pixels of a decoded image."""
+
+_OTHER_FORMATS: Final = (
+    (0, b"GIF8", "GIF"),
+    (0, b"II*\0", "TIFF"),
+    (0, b"MM\0*", "TIFF"),
+    (4, b"ftypavif", "AVIF"),
+    (4, b"ftyphei", "HEIC"),
+    (4, b"ftypmif1", "HEIF"),
+    (4, b"ftyp", "MP4 or another ISO media file"),
+    (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (0, b"%PDF", "PDF"),
+    (0, b"PK\3\4", "a ZIP archive"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"8BPS", "Photoshop"),
+    (0, b"<", "text such as HTML, XML or SVG"),
+    (0, b"{", "text such as JSON"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What a photo may cost.
+
+    Parameters
+    ----------
+    max_bytes : int
+        Encoded size.
+    max_pixels : int
+        Width times height as the header states them. Pillow's own limit, `PILLOW_PIXEL_LIMIT`, holds as well.
+    """
+
+    max_bytes: int = 20 * 1024 * 1024
+    max_pixels: int = 64_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedImage:
+    """Upright pixels, possibly fewer than the photo has, and the frame that they belong to.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Mode RGB, upright.
+    region : tuple of float
+        Left, top, right and bottom of the photo within `image`, in pixels of `image`. Reduced decoding rounds
+        the size up, so the last row and column may stand for less than a whole pixel; the region says exactly
+        how much.
+    width, height : int
+        Size of the upright original in pixels: the frame of all coordinates.
+    """
+
+    image: Image.Image
+    region: Region
+    width: int
+    height: int
+
+    def to_bgr(self) -> npt.NDArray[np.uint8]:
+        """Return the pixels as a contiguous uint8 array (rows, columns, 3) in the order blue, green, red."""
+        return np.ascontiguousarray(np.asarray(self.image)[:, :, ::-1])
+
+
+def decode(
+    data: bytes | bytearray | memoryview,
+    *,
+    limits: ImageLimits | None = None,
+    long_side: int | None = None,
+) -> DecodedImage:
+    """Decode a photo to upright pixels.
+
+    Parameters
+    ----------
+    data : bytes-like
+        The encoded photo: JPEG, PNG, BMP or WebP.
+    limits : ImageLimits, optional
+        Checked before decoding; the defaults of `ImageLimits` if omitted.
+    long_side : int, optional
+        The caller needs no more than this many pixels along the longer side. The photo may then be decoded at
+        a half, a quarter or an eighth, whichever is the smallest that still has them. All pixels if omitted.
+
+    Returns
+    -------
+    DecodedImage
+
+    Raises
+    ------
+    UnreadableImageError
+        The data are empty, truncated or corrupt.
+    UnsupportedFormatError
+        The content is none of the four formats.
+    ImageTooLargeError
+        There are more bytes or pixels than the limits allow.
+    """
+    limits = limits or ImageLimits()
+    if len(data) > limits.max_bytes:
+        raise ImageTooLargeError(
+            f"the photo has {len(data):,} bytes; at most {limits.max_bytes:,} are accepted"
+        )
+    kind = _sniff(bytes(data[:16]))
+    try:
+        with Image.open(io.BytesIO(data), formats=[kind]) as stored:
+            _check_size(stored.size, limits)
+            width, height = stored.size
+            factor = _reduction(stored.size, long_side)
+            extent = (width / factor, height / factor)
+            if kind == "JPEG" and factor > 1:
+                drafted = stored.draft("RGB", (max(1, width // factor), max(1, height // factor)))
+                # A sliver that is thinner than the factor is shrunk less than asked; the answer says how
+                # much.
+                extent = drafted[1][2:] if drafted else (float(width), float(height))
+                factor = 1
+            stored.load()
+            # Only now: a PNG may carry its EXIF after the pixels.
+            orientation = _orientation(stored)
+            image, region = _upright(_to_rgb(stored, factor), extent, orientation)
+    except (ImageTooLargeError, MemoryError):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageTooLargeError(f"the photo is too large to be opened safely: {error}") from error
+    except Exception as error:
+        # Pillow's plugins raise whatever their parsing tripped over (OSError, SyntaxError, struct.error,
+        # EOFError, zlib.error and more), and all of it means the same to the caller: these bytes are not a
+        # whole photo.
+        reason = f"{type(error).__name__}: {error}"
+        raise UnreadableImageError(f"the {kind} photo is truncated or corrupt ({reason})") from error
+    if orientation >= 5:
+        width, height = height, width
+    return DecodedImage(image, region, width, height)
+
+
+def _sniff(head: bytes) -> str:
+    """Return Pillow's name for the format that these first bytes announce."""
+    if not head:
+        raise UnreadableImageError("the photo is empty (0 bytes)")
+    if head.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if head.startswith(b"BM"):
+        return "BMP"
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "WEBP"
+    came = next((name for at, magic, name in _OTHER_FORMATS if head.startswith(magic, at)), None)
+    if came is None:
+        came = f"unknown content starting with {head[:8].hex(' ')}"
+    raise UnsupportedFormatError(f"accepted are JPEG, PNG, BMP and WebP; this is {came}. Convert it first")
+
+
+def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise ValueError(f"the header gives a size of {width} x {height}")
+    if width * height > limits.max_pixels:
+        raise ImageTooLargeError(
+            f"the photo has {width} x {height} = {width * height:,} pixels; "
+            f"at most {limits.max_pixels:,} are accepted. Scale it down first"
+        )
+
+
+def _reduction(size: tuple[int, int], long_side: int | None) -> int:
+    """Return the largest of 8, 4, 2 and 1 by which the long side may shrink and still hold what is needed."""
+    if long_side is None:
+        return 1
+    return next((factor for factor in (8, 4, 2) if max(size) >= factor * long_side), 1)
+
+
+def _orientation(image: Image.Image) -> int:
+    raw = image.info.get("exif")
+    if not isinstance(raw, bytes):
+        return 1
+    exif = Image.Exif()
+    try:
+        exif.load(raw)
+        value = exif.get(_ORIENTATION_TAG, 1)
+    except Exception:
+        # Metadata are never a reason to lose a photo: it is taken as stored.
+        return 1
+    return value if isinstance(value, int) and value in range(1, 9) else 1
+
+
+def _to_rgb(image: Image.Image, factor: int) -> Image.Image:
+    """Return `image` as 8 bit RGB, averaged over blocks of `factor` by `factor` pixels."""
+    transparent = image.has_transparency_data
+    if image.mode.startswith("I"):
+        samples = np.asarray(image)
+        high_byte = (np.clip(samples, 0, 65_535) >> 8).astype(np.uint8)
+        hidden = image.info.get("transparency")
+        image = Image.fromarray(high_byte)
+        if isinstance(hidden, int):
+            image.putalpha(Image.fromarray(np.where(samples == hidden, 0, 255).astype(np.uint8)))
+    elif image.mode not in ("L", "RGB", "RGBA") or (transparent and image.mode != "RGBA"):
+        image = image.convert("RGBA" if transparent else "RGB")
+    if factor > 1:
+        # Before compositing, so that the background is never needed in full size; reduce weighs by alpha.
+        image = image.reduce(factor)
+    if transparent:
+        image = image.convert("RGBA")
+        background = Image.new("RGBA", image.size, (*_BACKGROUND, 255))
+        image = Image.alpha_composite(background, image)
+    return image.convert("RGB") if image.mode != "RGB" else image
+
+
+def _upright(image: Image.Image, extent: tuple[float, float], orientation: int) -> tuple[Image.Image, Region]:
+    """Turn the stored picture, of which the photo fills `extent` (width, height) from the top left."""
+    if orientation not in _UPRIGHT:
+        return image, (0.0, 0.0, *extent)
+    upright = image.transpose(_UPRIGHT[orientation])
+    across, down = extent if orientation < 5 else extent[::-1]
+    left = upright.width - across if orientation in (2, 3, 6, 7) else 0.0
+    top = upright.height - down if orientation in (3, 4, 7, 8) else 0.0
+    return upright, (left, top, left + across, top + down)
