@@ -1,0 +1,1 @@
+"""Training, evaluation and export of the FeatherFace models. Importing this package does not import torch."""

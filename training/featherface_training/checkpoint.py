@@ -1,0 +1,95 @@
+"""Checkpoints: everything that an exact resume needs, written whole or not at all."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .config import TrainSettings
+from .ema import AveragedModel
+from .models.featherface import FeatherFace, build_model
+
+__all__ = ["CheckpointError", "load_model", "resume", "save"]
+
+
+class CheckpointError(ValueError):
+    """A checkpoint does not fit the run or the model."""
+
+
+def _write(state: dict[str, Any], path: Path) -> None:
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def save(
+    path: Path,
+    settings: TrainSettings,
+    step: int,
+    model: FeatherFace,
+    averaged: AveragedModel,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Write a checkpoint after `step` optimisation steps.
+
+    `model_state_dict` holds the averaged weights: what is evaluated and deployed.
+    """
+    _write(
+        {
+            "model": settings.model,
+            "settings": settings.to_dict(),
+            "step": step,
+            "model_state_dict": averaged.model.state_dict(),
+            "training_state_dict": model.state_dict(),
+            "optimizer_state_dict": optimizer.state_dict(),
+        },
+        path,
+    )
+
+
+def resume(
+    path: Path,
+    settings: TrainSettings,
+    model: FeatherFace,
+    averaged: AveragedModel,
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+) -> int:
+    """Load a run's state in place, and return the number of steps done.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint was written with other settings.
+    """
+    state = torch.load(path, map_location=device, weights_only=True)
+    saved = TrainSettings.from_dict(state["settings"])
+    if saved != settings:
+        changed = [k for k, v in settings.to_dict().items() if saved.to_dict()[k] != v]
+        raise CheckpointError(
+            f"{path} was written with other settings ({', '.join(changed)}): use the same ones to resume, "
+            "or another folder for a new run"
+        )
+    model.load_state_dict(state["training_state_dict"])
+    averaged.model.load_state_dict(state["model_state_dict"])
+    optimizer.load_state_dict(state["optimizer_state_dict"])
+    return int(state["step"])
+
+
+def load_model(path: Path) -> tuple[FeatherFace, dict[str, Any]]:
+    """Build the model of a checkpoint or of a package's `.pth`, in evaluation mode, with the file's other entries.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is not a FeatherFace checkpoint.
+    """
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict) or "model_state_dict" not in state or state.get("model") not in ("v1", "nano"):
+        raise CheckpointError(f"{path}: expected a checkpoint with 'model' and 'model_state_dict'")
+    model = build_model(state["model"])
+    model.load_state_dict(state["model_state_dict"])
+    nn.Module.eval(model)
+    return model, {k: v for k, v in state.items() if not k.endswith("state_dict")}

@@ -1,0 +1,1 @@
+"""WIDER FACE reading, packing and augmentation."""

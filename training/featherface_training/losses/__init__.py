@@ -1,0 +1,1 @@
+"""Prior matching and the losses."""

@@ -1,0 +1,142 @@
+"""The multi-task loss: classification, boxes, landmarks (Deng et al., RetinaFace, CVPR 2020)."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .matching import Matches, corner_boxes
+
+__all__ = ["LossSettings", "Losses", "decode_boxes", "encode_boxes", "encode_landmarks", "multitask_loss"]
+
+CENTRE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class LossSettings:
+    """Settings of `multitask_loss`.
+
+    Attributes
+    ----------
+    classification : {"ohem", "focal"}
+        Cross-entropy over the positives and the hardest negatives (`negatives_per_positive` an image), or
+        focal loss over all priors (Lin et al., ICCV 2017; alpha 0.25, gamma 2).
+    box : {"smooth_l1", "diou"}
+        On encoded values, or distance-IoU on decoded boxes (Zheng et al., AAAI 2020).
+    box_weight, landmark_weight : float
+        Beside classification's 1.
+    """
+
+    classification: str = "ohem"
+    negatives_per_positive: int = 7
+    box: str = "diou"
+    box_weight: float = 2.0
+    landmark_weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """The parts, each a scalar Tensor, unweighted."""
+
+    classification: Tensor
+    box: Tensor
+    landmark: Tensor
+
+
+def encode_boxes(boxes: Tensor, priors: Tensor) -> Tensor:
+    """Encode corner boxes (K, 4) against their priors (K, 4): the inverse of the deployed decoding."""
+    centre = ((boxes[:, :2] + boxes[:, 2:]) / 2 - priors[:, :2]) / (CENTRE_VARIANCE * priors[:, 2:])
+    size = ((boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-3) / priors[:, 2:]).log() / SIZE_VARIANCE
+    return torch.cat([centre, size], 1)
+
+
+def decode_boxes(encoded: Tensor, priors: Tensor) -> Tensor:
+    """Decode (..., P, 4) against priors (P, 4) into corner boxes in pixels."""
+    centre = priors[..., :2] + encoded[..., :2] * CENTRE_VARIANCE * priors[..., 2:]
+    # the clamp keeps an early, wild prediction from overflowing; e^4 is 55 times the prior
+    size = priors[..., 2:] * (encoded[..., 2:] * SIZE_VARIANCE).clamp(max=4).exp()
+    return corner_boxes(torch.cat([centre, size], -1))
+
+
+def encode_landmarks(landmarks: Tensor, priors: Tensor) -> Tensor:
+    """Encode landmarks (K, 10) in pixels against their priors (K, 4)."""
+    points = landmarks.view(-1, 5, 2)
+    encoded = (points - priors[:, None, :2]) / (CENTRE_VARIANCE * priors[:, None, 2:])
+    return encoded.reshape(-1, 10)
+
+
+def _diou(predicted: Tensor, target: Tensor) -> Tensor:
+    low = torch.maximum(predicted[:, :2], target[:, :2])
+    high = torch.minimum(predicted[:, 2:], target[:, 2:])
+    shared = (high - low).clamp(min=0).prod(1)
+    union = (
+        (predicted[:, 2:] - predicted[:, :2]).prod(1) + (target[:, 2:] - target[:, :2]).prod(1) - shared
+    )
+    hull = torch.maximum(predicted[:, 2:], target[:, 2:]) - torch.minimum(predicted[:, :2], target[:, :2])
+    gap = (predicted[:, :2] + predicted[:, 2:] - target[:, :2] - target[:, 2:]) / 2
+    distance = gap.square().sum(1) / hull.square().sum(1).clamp(min=1e-9)
+    return 1 - shared / union.clamp(min=1e-9) + distance
+
+
+def _classification(logits: Tensor, matches: Matches, settings: LossSettings) -> Tensor:
+    """Sum over the batch."""
+    positive, negative = matches.positive, matches.negative
+    margin = logits[..., 1] - logits[..., 0]
+    if settings.classification == "focal":
+        target = positive.float()
+        loss = F.binary_cross_entropy_with_logits(margin, target, reduction="none")
+        missed = (torch.sigmoid(margin) - target).abs()
+        loss = loss * missed.square() * torch.where(positive, 0.25, 0.75)
+        return loss[positive | negative].sum()
+    hardness = torch.where(negative, F.softplus(margin), -1.0)
+    # an image without faces still teaches: it contributes as if it had one
+    wanted = settings.negatives_per_positive * positive.sum(1).clamp(min=1)
+    most = min(int(wanted.max()), hardness.shape[1])
+    hardest = hardness.topk(most, dim=1).values
+    chosen = (torch.arange(most, device=margin.device)[None] < wanted[:, None]) & (hardest >= 0)
+    return F.softplus(-margin[positive]).sum() + hardest[chosen].sum()
+
+
+def multitask_loss(
+    outputs: tuple[Tensor, Tensor, Tensor],
+    priors: Tensor,
+    boxes: Tensor,
+    landmarks: Tensor,
+    matches: Matches,
+    settings: LossSettings,
+) -> Losses:
+    """Compute the loss of a batch, each part divided by the number of positives it is summed over.
+
+    Parameters
+    ----------
+    outputs : tuple of Tensor
+        The model's: (B, P, 2), (B, P, 4), (B, P, 10).
+    priors : Tensor, shape (P, 4)
+        cx, cy, w, h in pixels.
+    boxes, landmarks : Tensor, shapes (M, 4) and (M, 10)
+        The batch's faces; landmarks NaN where unknown, and then without loss.
+    matches : Matches
+        Of these faces.
+    settings : LossSettings
+        Which losses, and their weights.
+    """
+    logits, encoded_boxes, encoded_landmarks = (o.float() for o in outputs)
+    positive = matches.positive
+    count = positive.sum().clamp(min=1)
+    image, prior = positive.nonzero(as_tuple=True)
+    face = matches.face[image, prior]
+    its_priors, its_boxes = priors[prior], boxes[face]
+    predicted = encoded_boxes[image, prior]
+    if settings.box == "diou":
+        box = _diou(decode_boxes(predicted, its_priors), its_boxes).sum() / count
+    else:
+        box = F.smooth_l1_loss(predicted, encode_boxes(its_boxes, its_priors), reduction="sum") / count
+    its_landmarks = landmarks[face]
+    known = its_landmarks.isfinite().all(1)
+    landmark = F.smooth_l1_loss(
+        encoded_landmarks[image, prior][known],
+        encode_landmarks(its_landmarks[known], its_priors[known]),
+        reduction="sum",
+    ) / known.sum().clamp(min=1)
+    return Losses(_classification(logits, matches, settings) / count, box, landmark)
