@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.numpy_helper
 import onnxruntime
 import torch
 
@@ -60,10 +61,71 @@ def export_onnx(model: FeatherFace, path: Path) -> None:
         do_constant_folding=False,
         dynamo=False,
     )
-    graph = onnx.load(str(temporary))
-    onnx.checker.check_model(graph, full_check=True)
+    exported = onnx.load(str(temporary))
+    _restore_parameters(exported.graph, model)
+    _fix_reshapes(exported.graph)
+    onnx.checker.check_model(exported, full_check=True)
+    temporary.write_bytes(exported.SerializeToString())
     check_parity(model, temporary.read_bytes())
     os.replace(temporary, path)
+
+
+def _restore_parameters(graph: onnx.GraphProto, model: FeatherFace) -> None:
+    """Give every parameter its own initializer again, and shared modules one.
+
+    PyTorch merges initializers of equal values (fresh BN layers, say) behind Identity nodes; the parameters
+    could then no longer be counted.
+    """
+    owner: dict[int, str] = {}
+    canonical: dict[str, str] = {}
+    for name, tensor in [
+        *model.named_parameters(remove_duplicate=False),
+        *model.named_buffers(remove_duplicate=False),
+    ]:
+        canonical[name] = owner.setdefault(id(tensor), name)
+    values = {t.name: t for t in graph.initializer}
+    renamed: dict[str, str] = {}
+    for node in [n for n in graph.node if n.op_type == "Identity"]:
+        source, name = node.input[0], node.output[0]
+        if source not in values or name not in canonical:
+            continue
+        renamed[name] = canonical[name]
+        if canonical[name] not in values:
+            copy = onnx.TensorProto()
+            copy.CopyFrom(values[source])
+            copy.name = canonical[name]
+            graph.initializer.append(copy)
+            values[copy.name] = copy
+        graph.node.remove(node)
+    for node in graph.node:
+        for i, name in enumerate(node.input):
+            node.input[i] = renamed.get(name, name)
+
+
+def _fix_reshapes(graph: onnx.GraphProto) -> None:
+    """Replace the heads' computed target shapes (batch, -1, values) by the constant (0, -1, values).
+
+    0 keeps the batch; what computed the shape falls away.
+    """
+    producers = {output: node for node in graph.node for output in node.output}
+    for node in [n for n in graph.node if n.op_type == "Reshape"]:
+        parts = producers[node.input[1]]
+        if parts.op_type != "Concat" or len(parts.input) != 3:
+            raise ExportError(f"expected {node.name} to reshape to (batch, -1, values)")
+        last = producers[parts.input[2]]
+        if last.op_type == "Unsqueeze":
+            last = producers[last.input[0]]
+        values = int(onnx.numpy_helper.to_array(last.attribute[0].t).reshape(-1)[0])
+        shape = onnx.numpy_helper.from_array(np.array([0, -1, values]), f"{node.name}/shape")
+        graph.initializer.append(shape)
+        node.input[1] = shape.name
+    while True:
+        used = {name for n in graph.node for name in n.input} | {o.name for o in graph.output}
+        dead = [n for n in graph.node if not used.intersection(n.output)]
+        if not dead:
+            return
+        for node in dead:
+            graph.node.remove(node)
 
 
 def check_parity(model: FeatherFace, data: bytes, tolerance: float = 1e-4) -> float:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .layers import channel_shuffle, conv_bn
+from .layers import ChannelShuffle, conv_bn
 
 __all__ = ["GroupedSSH", "ShuffledContext"]
 
@@ -16,10 +16,11 @@ class ShuffledContext(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv = conv_bn(width, width, 3, activation=nn.ReLU())
+        self.shuffle = ChannelShuffle(width, self.groups)
 
     def forward(self, x: Tensor) -> Tensor:
         """Widen the context of `x`, shape (N, C, H, W)."""
-        return channel_shuffle(self.conv(x), self.groups)
+        return self.shuffle(self.conv(x))
 
 
 class GroupedSSH(nn.Module):
@@ -40,9 +41,10 @@ class GroupedSSH(nn.Module):
             *conv_bn(quarter, quarter, 3, groups=self.groups, activation=nn.ReLU()),
             *conv_bn(quarter, quarter, 3, groups=self.groups),
         )
+        self.shuffle = ChannelShuffle(width, self.groups)
 
     def forward(self, x: Tensor) -> Tensor:
         """Widen the context of `x`, shape (N, C, H, W)."""
         stem = self.stem(x)
         joined = torch.cat([self.branch3(x), self.branch5(stem), self.branch7(stem)], 1)
-        return channel_shuffle(torch.relu(joined), self.groups)
+        return self.shuffle(torch.relu(joined))

@@ -1,8 +1,9 @@
 """Building blocks that several parts of the networks share."""
 
+import torch
 from torch import Tensor, nn
 
-__all__ = ["channel_shuffle", "conv_bn"]
+__all__ = ["ChannelShuffle", "conv_bn"]
 
 
 def conv_bn(
@@ -33,20 +34,20 @@ def conv_bn(
     return nn.Sequential(*layers)
 
 
-def channel_shuffle(x: Tensor, groups: int) -> Tensor:
+class ChannelShuffle(nn.Module):
     """Interleave the channels of `groups` groups (ShuffleNet, Zhang et al., CVPR 2018).
 
-    Parameters
-    ----------
-    x : Tensor, shape (N, C, H, W)
-        C must be a multiple of `groups`.
-    groups : int
-        Number of groups.
-
-    Returns
-    -------
-    Tensor, shape (N, C, H, W)
+    Written as a selection of channels rather than reshape, transpose, reshape: one operator in the exported
+    graph, without shape arithmetic, that copies whole planes.
     """
-    n, c, h, w = x.shape
-    # -1 for the batch and the literal channel counts keep the exported graph free of shape arithmetic
-    return x.reshape(-1, groups, c // groups, h, w).transpose(1, 2).reshape(-1, c, h, w)
+
+    order: Tensor
+
+    def __init__(self, channels: int, groups: int) -> None:
+        super().__init__()
+        order = torch.arange(channels).reshape(groups, channels // groups).T.reshape(-1)
+        self.register_buffer("order", order, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Reorder the channels of `x`, shape (N, C, H, W)."""
+        return torch.index_select(x, 1, self.order)
