@@ -3,13 +3,84 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
-from featherface.errors import ModelHashError, ModelManifestError
-from featherface.packages import Manifest, ModelFile, ModelPackage
+from featherface.errors import ModelHashError, ModelManifestError, ModelStructureError, ParameterCountError
+from featherface.packages import Manifest, ModelFile, ModelPackage, load_manifest
+from featherface.structure import describe
 
-__all__ = ["ValidatedModel", "load_validated"]
+__all__ = [
+    "ARCHITECTURES",
+    "Check",
+    "ValidatedModel",
+    "check_model",
+    "describe",
+    "load_validated",
+    "validate_deployment_model",
+]
+
+_LEVELS: Final = ("classifications", "bbox_regressions", "landmarks")
+
+# What both models have: two BiFPN cells of four nodes, and two priors a cell in the heads.
+_COMMON: Final[Mapping[str, Any]] = {
+    "inputs": ["input"],
+    "outputs": list(_LEVELS),
+    "cbam_spatial_gates": 6,
+    "bifpn_fusion_inputs": [2, 2, 3, 2] * 2,
+    "head_outputs": {"classifications": [4] * 3, "bbox_regressions": [8] * 3, "landmarks": [20] * 3},
+}
+
+ARCHITECTURES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "v1": {
+        **_COMMON,
+        "parameters": 487_103,
+        "cbam_channel_gates": [[64, 1], [128, 2], [256, 5], [74, 1], [74, 1], [74, 1]],
+        "cbam_channel_gate_biases": True,
+        "cbam_spatial_gate_weights": 6,
+        "bifpn_fusion_vectors": [2, 2, 3, 3] * 2,
+        "bifpn_convolutions": 8,
+        "grouped_convolutions": {},
+        "channel_shuffles": {"2": 3},
+        "head_inputs": dict.fromkeys(_LEVELS, [74] * 3),
+    },
+    "nano": {
+        **_COMMON,
+        "parameters": 344_254,
+        "cbam_channel_gates": [[64, 4], [128, 4], [256, 8], [64, 4], [64, 4], [64, 4]],
+        "cbam_channel_gate_biases": False,
+        "cbam_spatial_gate_weights": 2,
+        "bifpn_fusion_vectors": [3, 3],
+        "bifpn_convolutions": 2,
+        "grouped_convolutions": {"4": 15},
+        "channel_shuffles": {"4": 3},
+        "head_inputs": dict.fromkeys(_LEVELS, [32] * 3),
+    },
+}
+"""Facts of `describe` that make a graph the published architecture (Kim et al., Electronics 2025, 14(3),
+517).
+
+Written down here and not only in the manifest, so that a model and a manifest that were changed together
+still fail.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was proved.
+
+    Parameters
+    ----------
+    name : str
+        What was compared.
+    detail : str
+        The value that was found, for people.
+    """
+
+    name: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,47 +95,162 @@ class ValidatedModel:
     precision : {"fp32", "int8"}
     sha256 : str
         Of `data`.
+    checks : tuple of Check
+        What was proved, in order.
     """
 
     data: bytes
     package: ModelPackage
     precision: str
     sha256: str
+    checks: tuple[Check, ...]
 
 
-def load_validated(manifest: Manifest, model: str, precision: str) -> ValidatedModel:
-    """Read a model of the manifest and prove it.
+def validate_deployment_model(
+    path: str | Path,
+    *,
+    manifest: Manifest | None = None,
+    model: str | None = None,
+    precision: str | None = None,
+) -> ValidatedModel:
+    """Prove that a file is a published model.
+
+    Parameters
+    ----------
+    path : str or Path
+        The ONNX file, wherever it lies.
+    manifest : Manifest, optional
+        What to compare with; the installed models' manifest if omitted.
+    model, precision : str, optional
+        Which of the manifest's files it should be; told by the file's name if omitted.
+
+    Returns
+    -------
+    ValidatedModel
 
     Raises
     ------
     ModelManifestError
-        The manifest does not list it, or the file cannot be read.
+        The manifest does not list the file, or one of both cannot be read.
     ModelHashError
-        The file has another size or SHA-256 than the manifest names.
+        It has another size or SHA-256.
+    ParameterCountError
+        It has another number of trainable parameters.
+    ModelStructureError
+        Its graph is another architecture.
     """
+    path = Path(path)
+    manifest = manifest or load_manifest()
+    named = [
+        (package.key, kind)
+        for package in manifest.models.values()
+        for kind, file in package.files.items()
+        if kind != "checkpoint"
+        and (file.path.name == path.name or None not in (model, precision))
+        and model in (None, package.key)
+        and precision in (None, kind)
+    ]
+    if len(named) != 1:
+        files = ", ".join(
+            sorted(file.path.name for p in manifest.models.values() for file in p.files.values())
+        )
+        raise ModelManifestError(
+            f"the manifest in {manifest.folder} lists no model file {path.name!r}; it lists "
+            f"{files or 'none'}. Name the model and the precision if the file was renamed"
+        )
+    key, kind = named[0]
+    return _validate(path, manifest.package(key), kind)
+
+
+def load_validated(manifest: Manifest, model: str, precision: str) -> ValidatedModel:
+    """Read a model of the manifest and prove it; raises as `validate_deployment_model`."""
     package = manifest.package(model)
+    return _validate(package.file(precision).path, package, precision)
+
+
+def check_model(data: bytes, package: ModelPackage, precision: str) -> Iterator[Check]:
+    """Prove one thing after the other; the first that fails raises as `validate_deployment_model`.
+
+    A quantised file has no canonical parameter count or graph: its size and hash are compared, and that the
+    manifest derives it from the very fp32 file that it lists.
+    """
     file = package.file(precision)
-    data = _read(file.path)
-    return ValidatedModel(data, package, precision, _check_hash(data, file))
+    yield _check_size(data, file)
+    yield _check_hash(data, file)
+    if precision != "fp32":
+        yield _check_origin(package, precision)
+        return
+    facts = describe(data)
+    yield _check_parameters(facts, package)
+    yield from _check_structure(facts, package)
 
 
-def _read(path: Path) -> bytes:
+def _validate(path: Path, package: ModelPackage, precision: str) -> ValidatedModel:
     try:
-        return path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise ModelManifestError(f"the model file {path} cannot be read: {error}") from error
+    checks = tuple(check_model(data, package, precision))
+    return ValidatedModel(data, package, precision, package.file(precision).sha256, checks)
 
 
-def _check_hash(data: bytes, file: ModelFile) -> str:
+def _check_size(data: bytes, file: ModelFile) -> Check:
     if len(data) != file.bytes:
         raise ModelHashError(
             f"{file.path.name} has {len(data):,} bytes, the manifest says {file.bytes:,}; "
             "restore the published file"
         )
+    return Check("size", f"{len(data):,} bytes")
+
+
+def _check_hash(data: bytes, file: ModelFile) -> Check:
     digest = hashlib.sha256(data).hexdigest()
     if digest != file.sha256:
         raise ModelHashError(
             f"{file.path.name} has SHA-256 {digest}, the manifest says {file.sha256}; "
             "restore the published file"
         )
-    return digest
+    return Check("SHA-256", digest)
+
+
+def _check_origin(package: ModelPackage, precision: str) -> Check:
+    origin, canonical = package.file(precision).derived_from, package.file("fp32").sha256
+    if origin != canonical:
+        raise ModelHashError(
+            f"the {precision} file of {package.key} is derived from {origin}, but the manifest's fp32 file "
+            f"is {canonical}; quantise it again"
+        )
+    return Check("derived from the fp32 file", canonical)
+
+
+def _check_parameters(facts: Mapping[str, Any], package: ModelPackage) -> Check:
+    if package.key not in ARCHITECTURES:
+        raise ModelStructureError(
+            f"no architecture is known for {package.key!r}; known are {', '.join(ARCHITECTURES)}"
+        )
+    found, published = facts["parameters"], ARCHITECTURES[package.key]["parameters"]
+    for expected, source in ((package.parameters, "the manifest says"), (published, "published are")):
+        if found != expected:
+            raise ParameterCountError(
+                f"{package.key} has {found:,} trainable parameters, {source} {expected:,}; "
+                "restore the published file"
+            )
+    return Check("trainable parameters", f"{found:,}")
+
+
+def _check_structure(facts: Mapping[str, Any], package: ModelPackage) -> Iterator[Check]:
+    promised, architecture = package.structure, ARCHITECTURES[package.key]
+    for name, found in facts.items():
+        if name == "parameters":
+            continue
+        if name not in promised:
+            raise ModelManifestError(
+                f"the manifest's structure of {package.key} lacks {name!r}; write it with "
+                "featherface.validation.describe"
+            )
+        for source, wanted in (("the manifest says", promised), ("the architecture has", architecture)):
+            if name in wanted and found != wanted[name]:
+                raise ModelStructureError(
+                    f"{name} of {package.key} is {found}, {source} {wanted[name]}; restore the published file"
+                )
+        yield Check(name, str(found))
