@@ -24,6 +24,7 @@ _COMPUTING: Final = (
     *("LeakyRelu", "PRelu", "Relu", "Sigmoid"),
     *("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "ReduceMax", "ReduceMean"),
 )
+_RANK: Final = 4
 _SHAPING: Final = ("Identity", "Transpose", "Reshape", "Flatten")
 
 
@@ -69,7 +70,8 @@ def describe(data: bytes) -> dict[str, Any]:
         grouped_convolutions : dict of str to int
             Groups (as a string) to the number of grouped, not depthwise, convolutions.
         channel_shuffles : dict of str to int
-            Groups (as a string) to the number of shuffles.
+            Groups (as a string) to the number of shuffles, written as a selection of channels; ``other`` for
+            selections that interleave nothing.
         head_inputs, head_outputs : dict of str to list of int
             For each output of the graph, the input and output channels of the convolution of every level.
 
@@ -145,30 +147,15 @@ class _Reading:
         """Return the first operator of a type that takes the value, if any."""
         return next((node for node in self.takers.get(name, ()) if node.op_type == op_type), None)
 
-    def integers(self, name: str) -> list[int | None]:
-        """Return the values of a shape or axes tensor; None where they are not constant."""
+    def integers(self, name: str) -> tuple[int, ...]:
+        """Return the values of a constant list of axes or indices; empty if it is none."""
         node, tensor = self.maker.get(name), self.tensor(name)
         if node is not None and node.op_type == "Constant":
             value = node.attributes.get("value")
             tensor = value if isinstance(value, Tensor) else None
-        if tensor is not None:
-            return list(tensor.integers)
-        if node is None or node.op_type not in ("Concat", "Unsqueeze"):
-            return [None]
-        parts = node.inputs if node.op_type == "Concat" else node.inputs[:1]
-        values: list[int | None] = []
-        for part in parts:
-            # One level is as deep as exporters nest them; recursion could be made to run for ever.
-            inner = self.maker.get(part)
-            if node.op_type == "Concat" and inner is not None and inner.op_type == "Unsqueeze":
-                part = inner.inputs[0] if inner.inputs else part
-            constant = self.maker.get(part)
-            held = constant.attributes.get("value") if constant and constant.op_type == "Constant" else None
-            found = held if isinstance(held, Tensor) else self.tensor(part)
-            values.extend(found.integers if found is not None else [None])
-        return values
+        return tensor.integers if tensor is not None else ()
 
-    def reduction(self, name: str) -> tuple[str, tuple[int | None, ...], str] | None:
+    def reduction(self, name: str) -> tuple[str, tuple[int, ...], str] | None:
         """Return kind, axes and input of the mean or maximum that makes a value."""
         node = self.maker.get(name)
         kinds = {
@@ -179,15 +166,13 @@ class _Reading:
         }
         if node is None or node.op_type not in kinds or not node.inputs:
             return None
-        axes: Any = (2, 3)
+        axes: object = (2, 3)
         if node.op_type.startswith("Reduce"):
-            axes = node.attributes.get("axes")
-            if axes is None and len(node.inputs) > 1:
-                axes = self.integers(node.inputs[1])
-        if not isinstance(axes, tuple | list):
-            return None
-        normal = tuple(axis + 4 if isinstance(axis, int) and axis < 0 else axis for axis in axes)
-        return kinds[node.op_type], normal, node.inputs[0]
+            # Opset 18 moved the axes from an attribute to an input.
+            axes = node.attributes.get("axes") or self.integers(node.inputs[-1])
+        counted = axes if isinstance(axes, tuple) else ()
+        positive = tuple(axis % _RANK for axis in counted if isinstance(axis, int))
+        return kinds[node.op_type], positive, node.inputs[0]
 
     def channel_gates(self) -> list[tuple[int, int, bool]]:
         """Find one MLP over the spatial mean and maximum of one feature: (channels, hidden, biases)."""
@@ -274,16 +259,16 @@ class _Reading:
         return dict(sorted(groups.items()))
 
     def shuffles(self) -> dict[str, int]:
-        """Find reshape to (N, g, C / g, H, W), swap of axes 1 and 2, reshape back."""
+        """Find selections of all channels in an order that interleaves groups."""
         groups = Counter[str]()
-        for transpose in self.of_type("Transpose"):
-            before = self.maker.get(transpose.inputs[0]) if transpose.inputs else None
-            after = self.single(transpose.outputs[0], "Reshape") if transpose.outputs else None
-            if transpose.attributes.get("perm") != (0, 2, 1, 3, 4) or before is None or after is None:
-                continue
-            if before.op_type == "Reshape" and len(before.inputs) == 2:
-                shape = self.integers(before.inputs[1])
-                groups[str(shape[1] if len(shape) == 5 else None)] += 1
+        for gather in self.of_type("Gather"):
+            order = self.integers(gather.inputs[1]) if len(gather.inputs) == 2 else ()
+            if gather.attributes.get("axis", 0) == 1 and len(order) > 1:
+                # Channels 0, size, 2 * size, ... come first: one of each group.
+                size = order[1]
+                parts = len(order) // size if size > 0 else 0
+                interleaved = tuple(part * size + at for at in range(size) for part in range(parts))
+                groups[str(parts) if order == interleaved else "other"] += 1
         return dict(sorted(groups.items()))
 
     def head(self, output: str) -> list[tuple[int, int]]:
