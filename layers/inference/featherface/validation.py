@@ -18,7 +18,9 @@ __all__ = [
     "ValidatedModel",
     "check_model",
     "describe",
+    "identify",
     "load_validated",
+    "read_model",
     "validate_deployment_model",
 ]
 
@@ -140,7 +142,28 @@ def validate_deployment_model(
         Its graph is another architecture.
     """
     path = Path(path)
-    manifest = manifest or load_manifest()
+    package, kind = identify(path, manifest or load_manifest(), model, precision)
+    return _validate(path, package, kind)
+
+
+def identify(
+    path: Path, manifest: Manifest, model: str | None = None, precision: str | None = None
+) -> tuple[ModelPackage, str]:
+    """Tell which of the manifest's models a file should be, and in which precision.
+
+    Parameters
+    ----------
+    path : Path
+        Its name decides, unless both `model` and `precision` are given.
+    manifest : Manifest
+    model, precision : str, optional
+        Narrow the choice.
+
+    Raises
+    ------
+    ModelManifestError
+        There is no such file in the manifest, or more than one.
+    """
     named = [
         (package.key, kind)
         for package in manifest.models.values()
@@ -159,7 +182,7 @@ def validate_deployment_model(
             f"{files or 'none'}. Name the model and the precision if the file was renamed"
         )
     key, kind = named[0]
-    return _validate(path, manifest.package(key), kind)
+    return manifest.package(key), kind
 
 
 def load_validated(manifest: Manifest, model: str, precision: str) -> ValidatedModel:
@@ -185,11 +208,16 @@ def check_model(data: bytes, package: ModelPackage, precision: str) -> Iterator[
     yield from _check_structure(facts, package)
 
 
-def _validate(path: Path, package: ModelPackage, precision: str) -> ValidatedModel:
+def read_model(path: Path) -> bytes:
+    """Return a model file's bytes; raises ModelManifestError if it cannot be read."""
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ModelManifestError(f"the model file {path} cannot be read: {error}") from error
+
+
+def _validate(path: Path, package: ModelPackage, precision: str) -> ValidatedModel:
+    data = read_model(path)
     checks = tuple(check_model(data, package, precision))
     return ValidatedModel(data, package, precision, package.file(precision).sha256, checks)
 

@@ -1,0 +1,205 @@
+"""The command ``featherface``.
+
+Other packages add subcommands through the entry point group ``featherface.commands``: each entry point names
+a function ``command(subparsers)`` that registers a parser under the entry point's name and sets its default
+``func`` to a function from the parsed arguments to an exit code. Only the subcommand that is asked for is
+imported, so that a package whose dependencies are missing costs nothing until it is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Final
+
+import featherface
+from featherface.config import PROFILES, load_settings
+from featherface.detector import Detector
+from featherface.drawing import draw
+from featherface.errors import FeatherFaceError, ImageError, ModelIntegrityError, ModelManifestError
+from featherface.packages import ModelPackage, load_manifest
+from featherface.validation import check_model, identify, read_model
+
+__all__ = ["COMMAND_GROUP", "main"]
+
+COMMAND_GROUP: Final = "featherface.commands"
+
+_OK, _FAILED, _USAGE = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The process's arguments if omitted.
+
+    Returns
+    -------
+    int
+        0 for success, 1 if something failed, 2 for a usage or configuration error.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    wanted = next((argument for argument in arguments if not argument.startswith("-")), None)
+    try:
+        parser = _parser(wanted, entry_points(group=COMMAND_GROUP))
+    except _MissingCommandError as error:
+        print(f"featherface: error: {error}", file=sys.stderr)
+        return _USAGE
+    parsed = parser.parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = parsed.func
+    try:
+        return run(parsed)
+    except FeatherFaceError as error:
+        print(f"featherface: error: {error} [{error.code}]", file=sys.stderr)
+        return _USAGE if error.code == "configuration" else _FAILED
+
+
+class _MissingCommandError(Exception):
+    """The subcommand that is asked for cannot be imported."""
+
+
+def _parser(wanted: str | None, commands: Iterable[EntryPoint]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="featherface", description="Face detection you run yourself.")
+    parser.add_argument("--version", action="version", version=f"featherface {featherface.__version__}")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    _add_detect(subparsers)
+    _add_validate(subparsers)
+    for entry in sorted(commands, key=lambda entry: entry.name):
+        _add_entry(subparsers, entry, wanted)
+    return parser
+
+
+def _add_entry(subparsers: Any, entry: EntryPoint, wanted: str | None) -> None:
+    """Register another package's subcommand; import it only where it is asked for."""
+    if entry.name != wanted:
+        subparsers.add_parser(entry.name, help=f"from {entry.value.partition('.')[0]}")
+        return
+    try:
+        entry.load()(subparsers)
+    except (ImportError, AttributeError) as error:
+        raise _MissingCommandError(
+            f"{entry.name} cannot be loaded: {error}. Install what it needs: "
+            f"pip install 'featherface[{_extra(entry)}]'"
+        ) from error
+
+
+def _extra(entry: EntryPoint) -> str:
+    """Return the optional dependencies of a package of this project; they carry its name."""
+    return entry.value.partition(".")[0].removeprefix("featherface_")
+
+
+def _add_detect(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "detect",
+        help="find the faces of photos and print them as JSON",
+        description="Find the faces of photos and print one JSON document. A photo that cannot be used gets "
+        "an error in its place; the exit code is then 1.",
+    )
+    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="JPEG, PNG, BMP or WebP")
+    parser.add_argument("--profile", help=f"settings: {', '.join(PROFILES)} or a YAML file")
+    parser.add_argument("--model", help="nano or v1")
+    parser.add_argument("--precision", help="fp32 or int8")
+    parser.add_argument("--device", help="auto, cpu, cuda or tensorrt")
+    parser.add_argument("--input-size", type=int, metavar="PIXELS", help="320 to 1024 in steps of 32")
+    parser.add_argument("--fit", help="long_side or square")
+    parser.add_argument("--confidence", type=float, metavar="P", help="drop faces below it, 0 to 1")
+    parser.add_argument("--max-detections", type=int, metavar="N", help="at most so many faces per photo")
+    parser.add_argument("--draw", type=Path, metavar="DIR", help="write annotated pictures there, as PNG")
+    parser.set_defaults(func=_detect)
+
+
+def _detect(arguments: argparse.Namespace) -> int:
+    settings = load_settings(
+        arguments.profile,
+        overrides={
+            "model": arguments.model,
+            "precision": arguments.precision,
+            "device": arguments.device,
+            "input_size": arguments.input_size,
+            "fit": arguments.fit,
+            "confidence_threshold": arguments.confidence,
+            "max_detections": arguments.max_detections,
+        },
+    )
+    detector = Detector.load(settings=settings)
+    info = detector.info
+    answers = [_detect_one(detector, path, arguments.draw) for path in arguments.photos]
+    model = {"model": info.model, "version": info.version, "sha256": info.sha256, "provider": info.provider}
+    json.dump({"model": model, "photos": answers}, sys.stdout, indent=2)
+    print()
+    return _FAILED if any("error" in answer for answer in answers) else _OK
+
+
+def _detect_one(detector: Detector, path: Path, pictures: Path | None) -> dict[str, Any]:
+    answer: dict[str, Any] = {"path": str(path)}
+    try:
+        data = path.read_bytes()
+        detections = detector.detect(data)
+        answer["detections"] = detections.to_dict()
+        if pictures is not None:
+            pictures.mkdir(parents=True, exist_ok=True)
+            target = _free_name(pictures, path.stem)
+            draw(data, detections, limits=detector.settings.image_limits).save(target)
+            answer["picture"] = str(target)
+    except ImageError as error:
+        answer["error"] = {"code": error.code, "message": str(error)}
+    except OSError as error:
+        answer["error"] = {"code": "file", "message": f"{error.strerror or error}: {error.filename or path}"}
+    return answer
+
+
+def _free_name(folder: Path, stem: str) -> Path:
+    """Return a name that no earlier picture has: photos of several folders may share theirs."""
+    names = (f"{stem}.faces{suffix}.png" for suffix in ("", *(f"-{count}" for count in range(2, 1_000_000))))
+    return next(folder / name for name in names if not (folder / name).exists())
+
+
+def _add_validate(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "validate",
+        help="prove that model files are the published ones",
+        description="Compare size, SHA-256, parameter count and structure of model files with the manifest "
+        "and with the published architecture. The exit code is 1 if one of them fails.",
+    )
+    parser.add_argument("path", nargs="?", type=Path, help="a model file; all installed models if omitted")
+    parser.add_argument("--model", help="nano or v1; told by the file's name if omitted")
+    parser.add_argument("--precision", help="fp32 or int8; told by the file's name if omitted")
+    parser.set_defaults(func=_validate)
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    manifest = load_manifest()
+    if arguments.path is not None:
+        package, precision = identify(arguments.path, manifest, arguments.model, arguments.precision)
+        chosen = [(arguments.path, package, precision)]
+    else:
+        chosen = [
+            (file.path, package, kind)
+            for package in manifest.models.values()
+            for kind, file in package.files.items()
+            if kind != "checkpoint"
+            and arguments.model in (None, package.key)
+            and arguments.precision in (None, kind)
+        ]
+    if not chosen:
+        raise ModelManifestError(f"the manifest in {manifest.folder} lists no such model file")
+    held = [_report(*choice) for choice in chosen]
+    return _OK if all(held) else _FAILED
+
+
+def _report(path: Path, package: ModelPackage, precision: str) -> bool:
+    """Print the check list of one file; say whether all of it holds."""
+    print(f"{package.name} {package.version}, {precision}: {path}")
+    try:
+        for check in check_model(read_model(path), package, precision):
+            print(f"  ok    {check.name}: {check.detail}")
+    except ModelIntegrityError as error:
+        print(f"  FAIL  {error} [{error.code}]")
+        return False
+    return True
