@@ -1,0 +1,55 @@
+# Needs Python 3.11+ and make, nothing else. PYTHON names the interpreter to build the environment with.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+UV     := $(BIN)/uv
+# an environment's packages are what the locks say; VIRTUAL_ENV tells uv which one
+export VIRTUAL_ENV := $(abspath $(VENV))
+# one compiled-module cache less to fight over, and the same hashes everywhere
+export PYTHONHASHSEED := 0
+
+.PHONY: help demo test lint environment lock clean
+
+help:
+	@echo "make demo   create the environment and run the whole system on sample photos"
+	@echo "make test   create the environment, lint, check types and run the test suite"
+	@echo "make lint   ruff and mypy only"
+	@echo "make lock   renew the locks in requirements/"
+	@echo "make clean  remove the environment and everything built"
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m examples.demo --output demo-output
+
+test: lint $(VENV)/.torch
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+environment: $(VENV)/.installed $(VENV)/.torch
+
+$(UV):
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "FeatherFace needs Python 3.11 or later; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
+
+$(VENV)/.installed: $(UV) requirements/dev.lock pyproject.toml
+	$(UV) pip install --quiet --require-hashes -r requirements/dev.lock
+	$(UV) pip install --quiet --no-deps --editable .
+	@touch $@
+
+# pip and not uv: machines may offer torch as a file of their own, which pip finds
+$(VENV)/.torch: $(VENV)/.installed requirements/torch.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/torch.txt
+	@touch $@
+
+lock: $(UV)
+	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+		--extra dev pyproject.toml -o requirements/dev.lock
+	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+		--extra lambda -c requirements/dev.lock pyproject.toml -o requirements/layer.lock
+
+clean:
+	rm -rf $(VENV) build dist demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis

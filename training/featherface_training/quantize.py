@@ -1,0 +1,92 @@
+"""Static INT8 quantisation of an exported model (QDQ format), calibrated on training photos."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from .data.augment import BGR_MEAN, augment
+from .data.packed import PackedDataset
+
+__all__ = ["quantize"]
+
+
+class _Photos(CalibrationDataReader):
+    """Crops at the scales of inference, one a time."""
+
+    def __init__(self, data: PackedDataset, count: int, size: int) -> None:
+        self._samples = self._draw(data, count, size)
+
+    @staticmethod
+    def _draw(data: PackedDataset, count: int, size: int) -> Iterator[dict[str, NDArray[np.float32]]]:
+        rng = np.random.default_rng(0)
+        for i in rng.choice(len(data), min(count, len(data)), replace=False):
+            pixels, photo = data[int(i)]
+            image, _, _ = augment(rng, pixels, photo.boxes, photo.landmarks, size, (0.6, 1.0, 1.3))
+            yield {"input": (image.transpose(2, 0, 1)[None] - np.float32(BGR_MEAN).reshape(1, 3, 1, 1))}
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        return next(self._samples, None)
+
+
+def _head_convolutions(model: onnx.ModelProto) -> list[str]:
+    """Name the convolutions that write the outputs: their small errors move boxes and order scores."""
+    producers = {output: node for node in model.graph.node for output in node.output}
+    names: list[str] = []
+    stack = [o.name for o in model.graph.output]
+    while stack:
+        node = producers.get(stack.pop())
+        if node is None:
+            continue
+        if node.op_type == "Conv":
+            names.append(node.name)
+        else:
+            stack.extend(node.input)
+    return names
+
+
+def quantize(source: Path, target: Path, data: PackedDataset, *, photos: int = 128, size: int = 416) -> None:
+    """Quantise the convolutions of a canonical model, except the first and the heads' last ones.
+
+    Weights are signed per channel, activations unsigned: what CPUs with VNNI multiply natively.
+
+    Parameters
+    ----------
+    source, target : Path
+        The fp32 model, BN unfolded; the int8 model, BN folded.
+    data : PackedDataset
+        Training photos.
+    photos, size : int
+        How many crops to calibrate on, and their side in pixels.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        folded = Path(folder) / "folded.onnx"
+        quant_pre_process(str(source), str(folded), skip_symbolic_shape=True)
+        model = onnx.load(str(folded))
+        for i, node in enumerate(model.graph.node):
+            node.name = node.name or f"node_{i}"
+        onnx.save(model, str(folded))
+        first = next(node.name for node in model.graph.node if node.op_type == "Conv")
+        quantize_static(
+            str(folded),
+            str(target),
+            _Photos(data, photos, size),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            nodes_to_exclude=[first, *_head_convolutions(model)],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            activation_type=QuantType.QUInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
