@@ -18,7 +18,7 @@ from featherface.onnx_reader import Graph, Node, Tensor, read_onnx
 __all__ = ["describe"]
 
 # Operators that hand a vector of weights on, whole, in part or normalised.
-_PASSING: Final = ("Identity", "Slice", "Gather", "Div", "Relu", "Squeeze", "Unsqueeze", "Reshape", "Split")
+_PASSING: Final = ("Slice", "Gather", "Div", "Relu", "Squeeze", "Unsqueeze", "Reshape", "Split")
 _COMPUTING: Final = (
     *("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "Resize"),
     *("LeakyRelu", "PRelu", "Relu", "Sigmoid"),
@@ -118,16 +118,20 @@ class _Reading:
             "head_outputs": {name: [out for _, out in levels] for name, levels in heads.items()},
         }
 
+    def trace(self, name: str, through: tuple[str, ...]) -> str:
+        """Follow the first inputs of operators of the given types, up to a value that another makes."""
+        seen = set[str]()
+        while name not in seen:
+            seen.add(name)
+            node = self.maker.get(name)
+            if node is None or node.op_type not in through or not node.inputs:
+                break
+            name = node.inputs[0]
+        return name
+
     def tensor(self, name: str) -> Tensor | None:
         """Return the initializer behind a name; Identity nodes are looked through."""
-        for _ in range(len(self.graph.nodes) + 1):
-            if name in self.graph.initializers:
-                return self.graph.initializers[name]
-            node = self.maker.get(name)
-            if node is None or node.op_type != "Identity" or not node.inputs:
-                return None
-            name = node.inputs[0]
-        return None
+        return self.graph.initializers.get(self.trace(name, ("Identity",)))
 
     def tensor_elements(self, name: str) -> int:
         tensor = self.tensor(name)
@@ -222,13 +226,12 @@ class _Reading:
 
     def terms(self, name: str) -> list[str]:
         """Return what a chain of additions adds."""
-        waiting, terms = [name], []
-        for _ in range(len(self.graph.nodes)):
-            if not waiting:
-                break
-            node = self.maker.get(waiting[-1])
+        waiting, terms, added = [name], list[str](), set[str]()
+        while waiting:
             last = waiting.pop()
-            if node is not None and node.op_type in ("Add", "Sum"):
+            node = self.maker.get(last)
+            if node is not None and node.op_type in ("Add", "Sum") and last not in added:
+                added.add(last)
                 waiting.extend(reversed(node.inputs))
             else:
                 terms.append(last)
@@ -240,14 +243,11 @@ class _Reading:
         if node is None or node.op_type != "Mul":
             return ""
         for name in node.inputs:
-            for _ in range(len(self.graph.nodes)):
-                tensor = self.tensor(name)
-                if tensor is not None:
-                    return name if tensor.is_float and len(tensor.dims) == 1 else ""
-                maker = self.maker.get(name)
-                if maker is None or maker.op_type not in _PASSING or not maker.inputs:
-                    break
-                name = maker.inputs[0]
+            # Identity nodes are not passed: behind them, merged copies are parameters of their own.
+            source = self.trace(name, _PASSING)
+            tensor = self.tensor(source)
+            if tensor is not None and tensor.is_float and len(tensor.dims) == 1:
+                return source
         return ""
 
     def grouped_convolutions(self) -> dict[str, int]:
@@ -276,11 +276,7 @@ class _Reading:
         joined = self.maker.get(output)
         levels = []
         for name in joined.inputs if joined is not None and joined.op_type == "Concat" else ():
-            node = self.maker.get(name)
-            for _ in range(len(self.graph.nodes)):
-                if node is None or node.op_type not in _SHAPING or not node.inputs:
-                    break
-                node = self.maker.get(node.inputs[0])
+            node = self.maker.get(self.trace(name, _SHAPING))
             if node is not None and node.op_type == "Conv":
                 out, into = self.shape(node)[:2]
                 levels.append((into, out))

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import cv2
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+
+from featherface.nms import non_maximum_suppression
+
+
+def naive(boxes: list[list[float]], scores: list[float], threshold: float) -> list[int]:
+    """Suppress pair by pair, in plain Python."""
+    kept: list[int] = []
+    for index in sorted(range(len(boxes)), key=lambda i: (-scores[i], i)):
+        left, top, right, bottom = boxes[index]
+        for other in kept:
+            a, b, c, d = boxes[other]
+            shared = max(0.0, min(right, c) - max(left, a)) * max(0.0, min(bottom, d) - max(top, b))
+            union = (right - left) * (bottom - top) + (c - a) * (d - b) - shared
+            if shared > threshold * union:
+                break
+        else:
+            kept.append(index)
+    return kept
+
+
+@st.composite
+def candidates(draw: st.DrawFn) -> tuple[list[list[float]], list[float]]:
+    """Whole numbers, so that both formulations round alike, and few scores, so that there are ties."""
+    corner, side = st.integers(0, 40), st.integers(0, 30)
+    count = draw(st.integers(0, 30))
+    boxes = []
+    for _ in range(count):
+        left, top = draw(corner), draw(corner)
+        boxes.append([float(left), float(top), float(left + draw(side)), float(top + draw(side))])
+    return boxes, [draw(st.integers(0, 9)) / 10 for _ in range(count)]
+
+
+@given(candidates(), st.sampled_from([0.0, 0.25, 0.4, 0.5, 0.75, 1.0]))
+def test_against_the_naive_formulation(
+    found: tuple[list[list[float]], list[float]], threshold: float
+) -> None:
+    boxes, scores = found
+    kept = non_maximum_suppression(np.array(boxes).reshape(-1, 4), np.array(scores), threshold)
+    assert kept.tolist() == naive(boxes, scores, threshold)
+
+
+@given(candidates(), st.integers(0, 10))
+def test_a_limit_cuts_the_end_off(found: tuple[list[list[float]], list[float]], limit: int) -> None:
+    boxes, scores = np.array(found[0]).reshape(-1, 4), np.array(found[1])
+    whole = non_maximum_suppression(boxes, scores, 0.4)
+    assert non_maximum_suppression(boxes, scores, 0.4, limit).tolist() == whole[:limit].tolist()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_against_opencv(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    corners = rng.uniform(0, 200, (300, 2))
+    sides = rng.uniform(10, 80, (300, 2))
+    scores = rng.permutation(300).astype(np.float64) / 300 + 0.001
+    boxes = np.concatenate([corners, corners + sides], axis=1)
+    expected = cv2.dnn.NMSBoxes(np.concatenate([corners, sides], axis=1).tolist(), scores.tolist(), 0.0, 0.4)
+    assert non_maximum_suppression(boxes, scores, 0.4).tolist() == np.ravel(expected).tolist()
+
+
+def test_no_box() -> None:
+    assert non_maximum_suppression(np.empty((0, 4)), np.empty(0), 0.4).shape == (0,)

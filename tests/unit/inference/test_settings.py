@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from featherface import PROFILES, ConfigurationError, DetectOptions, Settings, load_settings
+from featherface.images import PILLOW_PIXEL_LIMIT
+
+NAMES = [field.name for field in fields(Settings)]
+OTHER = {
+    "model": "v1",
+    "precision": "int8",
+    "device": "cpu",
+    "fit": "square",
+    "input_size": 320,
+    "batch_size": 2,
+    "threads": 3,
+    "confidence_threshold": 0.25,
+    "nms_threshold": 0.3,
+    "max_detections": 9,
+    "memory_limit_mb": 512,
+    "max_image_bytes": 1000,
+    "max_image_pixels": 1000,
+}
+
+
+def test_without_anything_the_defaults_hold() -> None:
+    assert load_settings(environ={}) == Settings()
+
+
+def test_production_is_the_defaults() -> None:
+    assert load_settings("production", environ={}) == Settings()
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_shipped_profiles_set_every_key(profile: str) -> None:
+    import yaml
+
+    load_settings(profile, environ={})
+    path = Path(load_settings.__code__.co_filename).parent / "profiles" / f"{profile}.yaml"
+    assert sorted(yaml.safe_load(path.read_text())) == sorted(NAMES)
+
+
+def test_the_guide_s_values() -> None:
+    edge, production = load_settings("edge_device", environ={}), load_settings("production", environ={})
+    assert (edge.input_size, edge.confidence_threshold, edge.max_detections) == (416, 0.6, 100)
+    assert edge.precision == "int8"
+    assert edge.memory_limit_mb > 0
+    assert (production.confidence_threshold, production.nms_threshold, production.max_detections) == (
+        0.5,
+        0.4,
+        1000,
+    )
+
+
+def test_shipped_profiles_are_all_listed() -> None:
+    folder = Path(load_settings.__code__.co_filename).parent / "profiles"
+    assert sorted(path.stem for path in folder.iterdir()) == sorted(PROFILES)
+
+
+def test_order_of_precedence(tmp_path: Path) -> None:
+    profile = tmp_path / "mine.yaml"
+    profile.write_text("input_size: 416\nconfidence_threshold: 0.7\nmax_detections: 5\n")
+    environ = {"FEATHERFACE_CONFIDENCE_THRESHOLD": "0.8", "FEATHERFACE_MAX_DETECTIONS": "6"}
+    settings = load_settings(profile, environ=environ, overrides={"max_detections": 7, "model": None})
+    assert settings.input_size == 416
+    assert settings.confidence_threshold == 0.8
+    assert settings.max_detections == 7
+    assert settings.model == "nano"
+
+
+def test_the_profile_can_come_from_the_environment() -> None:
+    assert load_settings(environ={"FEATHERFACE_PROFILE": "edge_device"}).input_size == 416
+    assert load_settings("cloud_api", environ={"FEATHERFACE_PROFILE": "edge_device"}).model == "v1"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_can_come_from_the_environment(name: str) -> None:
+    other = OTHER[name]
+    settings = load_settings(environ={f"FEATHERFACE_{name.upper()}": str(other)})
+    assert asdict(settings) == {**asdict(Settings()), name: other}
+
+
+def test_other_variables_are_left_alone() -> None:
+    assert load_settings(environ={"FEATHERFACE_MODELS": "/models", "PATH": "/bin"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"model": "resnet"}, "model must be one of nano, v1; got 'resnet'"),
+        ({"device": "gpu"}, "device must be one of auto, cpu, cuda, tensorrt; got 'gpu'"),
+        ({"model": ["nano"]}, r"model must be one of nano, v1; got \['nano'\]"),
+        ({"input_size": 600}, "multiple of 32; got 600, the nearest are 576 and 608"),
+        ({"input_size": 288}, "input_size must be from 320 to 1024; got 288"),
+        ({"input_size": 640.0}, "input_size must be a whole number from 320 to 1024; got 640.0"),
+        ({"batch_size": 9}, "batch_size must be from 1 to 8; got 9"),
+        ({"batch_size": True}, "batch_size must be a whole number from 1 to 8; got True"),
+        ({"confidence_threshold": 1.5}, "confidence_threshold must be from 0.0 to 1.0; got 1.5"),
+        ({"confidence_threshold": "0.5"}, "confidence_threshold must be a number from 0.0 to 1.0; got '0.5'"),
+        ({"confidence_threshold": float("nan")}, "confidence_threshold must be from 0.0 to 1.0; got nan"),
+        ({"max_image_pixels": PILLOW_PIXEL_LIMIT + 1}, "max_image_pixels must be from 1 to"),
+        ({"memory_limit_mb": 32}, r"memory_limit_mb must be 0 \(no limit\) or at least"),
+    ],
+)
+def test_wrong_values_are_explained(values: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason):
+        Settings(**values)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "confidence_treshold: 0.5",
+            "unknown setting 'confidence_treshold' in .*did you mean confidence_threshold?",
+        ),
+        ("colour: blue", "known are model, precision"),
+        ("[1, 2]", "must be a mapping of settings, got list"),
+        ("model: [", "cannot be read"),
+        ("", "must be a mapping of settings, got NoneType"),
+        ("1: 2", "unknown setting 1"),
+    ],
+)
+def test_wrong_profiles_are_explained(text: str, reason: str, tmp_path: Path) -> None:
+    profile = tmp_path / "mine.yaml"
+    profile.write_text(text)
+    with pytest.raises(ConfigurationError, match=reason):
+        load_settings(profile, environ={})
+
+
+def test_missing_profile() -> None:
+    with pytest.raises(
+        ConfigurationError, match="no profile 'prodution': give production, edge_device, cloud_api"
+    ):
+        load_settings("prodution", environ={})
+
+
+def test_a_profile_cannot_run_code(tmp_path: Path) -> None:
+    profile = tmp_path / "mine.yaml"
+    profile.write_text("model: !!python/object/apply:os.system ['true']")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load_settings(profile, environ={})
+
+
+def test_wrong_environment_is_explained() -> None:
+    with pytest.raises(
+        ConfigurationError, match="FEATHERFACE_INPUT_SIZE must be a whole number; got 'large'"
+    ):
+        load_settings(environ={"FEATHERFACE_INPUT_SIZE": "large"})
+
+
+def test_wrong_overrides_are_explained() -> None:
+    with pytest.raises(ConfigurationError, match="did you mean input_size"):
+        load_settings(environ={}, overrides={"imput_size": 640})
+
+
+def test_options_replace_settings() -> None:
+    settings = Settings(max_detections=7)
+    assert settings.with_options(None) is settings
+    changed = settings.with_options(DetectOptions(confidence_threshold=0.0, input_size=320))
+    assert changed == Settings(max_detections=7, confidence_threshold=0.0, input_size=320)
+
+
+def test_options_are_checked() -> None:
+    with pytest.raises(ConfigurationError, match="nms_threshold must be from"):
+        DetectOptions(nms_threshold=-1)
+
+
+def test_a_memory_limit_caps_the_pixels() -> None:
+    limits = [Settings(memory_limit_mb=mb).image_limits.max_pixels for mb in (256, 512, 1024, 0)]
+    assert limits == sorted(limits)
+    assert limits[0] < limits[1] < limits[-1] == Settings().max_image_pixels
+
+
+def test_image_limits_follow_the_settings() -> None:
+    limits = Settings(max_image_bytes=10, max_image_pixels=20).image_limits
+    assert (limits.max_bytes, limits.max_pixels) == (10, 20)
