@@ -9,7 +9,7 @@ ORIENTATION = 0x0112
 
 
 def group() -> Image.Image:
-    """Put both portraits side by side at several sizes, some mirrored, some grey: one photo of many people."""
+    """Put both portraits side by side at several sizes, some mirrored, some grey: a crowd."""
     astronaut = Image.open(PHOTOS / "astronaut.png").convert("RGB").crop((110, 0, 350, 300))
     admiral = Image.open(PHOTOS / "grace_hopper.jpg").convert("RGB").crop((90, 10, 430, 435))
     canvas = Image.new("RGB", (1280, 853), (96, 104, 112))

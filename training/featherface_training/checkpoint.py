@@ -79,7 +79,7 @@ def resume(
 
 
 def load_model(path: Path) -> tuple[FeatherFace, dict[str, Any]]:
-    """Build the model of a checkpoint or of a package's `.pth`, in evaluation mode, with the file's other entries.
+    """Build the model of a checkpoint or a package's `.pth` to evaluate, and return the other entries too.
 
     Raises
     ------
@@ -87,7 +87,11 @@ def load_model(path: Path) -> tuple[FeatherFace, dict[str, Any]]:
         If the file is not a FeatherFace checkpoint.
     """
     state = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(state, dict) or "model_state_dict" not in state or state.get("model") not in ("v1", "nano"):
+    if (
+        not isinstance(state, dict)
+        or "model_state_dict" not in state
+        or state.get("model") not in ("v1", "nano")
+    ):
         raise CheckpointError(f"{path}: expected a checkpoint with 'model' and 'model_state_dict'")
     model = build_model(state["model"])
     model.load_state_dict(state["model_state_dict"])

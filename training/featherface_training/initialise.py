@@ -31,7 +31,9 @@ def _from_state_dict(backbone: MobileNetV1Quarter, path: Path) -> None:
     wanted = backbone.state_dict()
     missing = sorted(set(wanted) - set(state))
     if missing:
-        raise InitialisationError(f"{path} lacks {len(missing)} tensors of MobileNetV1-0.25, such as {missing[0]}")
+        raise InitialisationError(
+            f"{path} lacks {len(missing)} tensors of MobileNetV1-0.25, such as {missing[0]}"
+        )
     backbone.load_state_dict({key: state[key] for key in wanted})
 
 

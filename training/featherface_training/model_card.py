@@ -7,16 +7,16 @@ __all__ = ["model_card"]
 _USE = """## Intended use
 
 Finding faces (bounding box, confidence, five landmarks) in ordinary photos: counting, blurring, cropping,
-sorting. Not for identifying people, for telling age, sex, mood or origin, nor for decisions about a person; the
-model says where a face is and nothing about whose it is.
+sorting. Not for identifying people, for telling age, sex, mood or origin, nor for decisions about a person;
+the model says where a face is and nothing about whose it is.
 
 ## Limits
 
 - Faces below about 10 px at the model's input size are mostly missed; use a larger input size.
 - Trained on news and event photos. Faces that are strongly rotated, heavily occluded, very dark, drawn or of
   animals are where it errs; masks and profiles score lower.
-- No audit over skin tones, ages or sexes has been made. WIDER FACE carries no such labels and is not a balanced
-  sample; measure on your own photos before you rely on it.
+- No audit over skin tones, ages or sexes has been made. WIDER FACE carries no such labels and is not a
+  balanced sample; measure on your own photos before you rely on it.
 - Confidence orders detections; it is not a calibrated probability.
 """
 
@@ -35,31 +35,32 @@ def model_card(title: str, configuration: dict[str, Any]) -> str:
     settings = training["settings"]
     notes = {k: v for k, v in training.items() if k not in ("settings", "steps")}
     rows = "\n".join(
-        f"| {row['precision']} | {row['size']} | {row['easy']:.4f} | {row['medium']:.4f} | {row['hard']:.4f} |"
+        f"| {row['precision']} | {row['size']} | "
+        f"{row['easy']:.4f} | {row['medium']:.4f} | {row['hard']:.4f} |"
         for row in metrics["average_precision"]
     )
     told = "\n".join(f"- {key.replace('_', ' ').capitalize()}: {value}" for key, value in notes.items())
     return f"""# {title} {configuration["version"]}
 
-{configuration["parameters"]:,} trainable parameters. RetinaFace-style detector (Deng et al., CVPR 2020) with CBAM
-(Woo et al., ECCV 2018) and BiFPN (Tan et al., CVPR 2020), after FeatherFace (Kim et al., Electronics 2025, 14(3),
-517). Weights and code: MIT.
+{configuration["parameters"]:,} trainable parameters. RetinaFace-style detector (Deng et al., CVPR 2020) with
+CBAM (Woo et al., ECCV 2018) and BiFPN (Tan et al., CVPR 2020), after FeatherFace (Kim et al., Electronics
+2025, 14(3), 517). Weights and code: MIT.
 
 ## Training data and its licence
 
-WIDER FACE (Yang et al., CVPR 2016): a **part** of its training set, with RetinaFace's landmark labels. WIDER FACE is
-published for research use (CC BY-NC-ND); whether weights trained on it may be used commercially is for you to
-judge. No photo of it is distributed with this package.
+WIDER FACE (Yang et al., CVPR 2016): a **part** of its training set, with RetinaFace's landmark labels. WIDER
+FACE is published for research use (CC BY-NC-ND); whether weights trained on it may be used commercially is
+for you to judge. No photo of it is distributed with this package.
 
 {told}
-- Steps: {training["steps"]:,} of batch {settings["batch"]} at {settings["size"]} px, {settings["epochs"]} epochs, \
-seed {settings["seed"]}. All settings are in `deployment_config.json`.
+- Steps: {training["steps"]:,} of batch {settings["batch"]} at {settings["size"]} px,
+  {settings["epochs"]} epochs, seed {settings["seed"]}. All settings are in `deployment_config.json`.
 
 {_USE}
 ## Measured
 
-{metrics["data"]}; {metrics["protocol"]}. A part of val is easier than the whole: don't set these figures beside
-published ones. Measured on {metrics["date"]} ({metrics["machine"]}) with
+{metrics["data"]}; {metrics["protocol"]}. A part of val is easier than the whole: don't set these figures
+beside published ones. Measured on {metrics["date"]} ({metrics["machine"]}) with
 
     {metrics["command"]}
 

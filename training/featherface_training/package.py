@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from featherface import Settings, __version__
 from featherface.priors import CENTRE_VARIANCE, LEVELS, SIZE_VARIANCE
 from featherface.resize import MEAN_BGR, STRIDE
@@ -70,19 +71,28 @@ def measure(files: dict[str, Path], wider: Path, ground_truth: Path, sizes: list
     }
 
 
-def _configuration(name: str, parameters: int, metrics: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
+def _configuration(
+    name: str, parameters: int, metrics: dict[str, Any], training: dict[str, Any]
+) -> dict[str, Any]:
     defaults = asdict(Settings(model=name))
     return {
         "model": name,
         "version": __version__,
         "parameters": parameters,
-        "input": {"name": "input", "layout": "NCHW", "colour": "BGR", "dtype": "float32", "multiple_of": STRIDE},
+        "input": {
+            "name": "input",
+            "layout": "NCHW",
+            "colour": "BGR",
+            "dtype": "float32",
+            "multiple_of": STRIDE,
+        },
         "mean": list(MEAN_BGR),
         "priors": [{"stride": stride, "sides": list(sides)} for stride, sides in LEVELS],
         "variances": [CENTRE_VARIANCE, SIZE_VARIANCE],
         "opset": OPSET,
         "defaults": {
-            key: defaults[key] for key in ("input_size", "confidence_threshold", "nms_threshold", "max_detections")
+            key: defaults[key]
+            for key in ("input_size", "confidence_threshold", "nms_threshold", "max_detections")
         },
         "metrics": metrics,
         "training": training,
@@ -90,7 +100,12 @@ def _configuration(name: str, parameters: int, metrics: dict[str, Any], training
 
 
 def make_package(
-    checkpoint: Path, models: Path, data: PackedDataset, wider: Path, ground_truth: Path, notes: dict[str, Any]
+    checkpoint: Path,
+    models: Path,
+    data: PackedDataset,
+    wider: Path,
+    ground_truth: Path,
+    notes: dict[str, Any],
 ) -> None:
     """Write one model's package and its entry in the manifest.
 
@@ -131,7 +146,11 @@ def make_package(
     configuration = _configuration(model.name, parameters, metrics, training)
     (folder / "deployment_config.json").write_text(json.dumps(configuration, indent=2) + "\n")
     (folder / "MODEL_CARD.md").write_text(model_card(title, configuration))
-    entries = {"fp32": _entry(fp32, models), "int8": _entry(int8, models), "checkpoint": _entry(weights, models)}
+    entries = {
+        "fp32": _entry(fp32, models),
+        "int8": _entry(int8, models),
+        "checkpoint": _entry(weights, models),
+    }
     entries["int8"]["derived_from"] = entries["fp32"]["sha256"]
     manifest_path = models / "manifest.json"
     manifest = {"manifest_version": 1, "models": {}}
@@ -161,7 +180,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--pack", type=Path, required=True, help="the packed training data")
     parser.add_argument("--wider", type=Path, required=True)
     parser.add_argument("--ground-truth", type=Path, required=True)
-    parser.add_argument("--note", action="append", default=[], metavar="KEY=TEXT", help="told in the model card")
+    parser.add_argument(
+        "--note", action="append", default=[], metavar="KEY=TEXT", help="told in the model card"
+    )
     args = parser.parse_args(arguments)
     notes = {key: text for key, _, text in (item.partition("=") for item in args.note)}
     make_package(args.checkpoint, args.models, PackedDataset(args.pack), args.wider, args.ground_truth, notes)

@@ -63,7 +63,9 @@ class Trainer:
     device : torch.device
         CPU or CUDA.
     backbone : Path or None
-        Starting weights, see `initialise_backbone`.
+        Starting weights of the backbone, see `initialise_backbone`.
+    start : Path or None
+        Checkpoint of the same model to start the whole network from, with a schedule of its own.
     teacher : FeatherFace or None
         Distil from this model.
     workers : int
@@ -78,16 +80,27 @@ class Trainer:
         device: torch.device,
         *,
         backbone: Path | None = None,
+        start: Path | None = None,
         teacher: FeatherFace | None = None,
         workers: int = 0,
     ) -> None:
-        self.settings, self.data, self.folder, self.device, self.workers = settings, data, folder, device, workers
+        self.settings, self.data, self.folder, self.device, self.workers = (
+            settings,
+            data,
+            folder,
+            device,
+            workers,
+        )
         self.steps_per_epoch = len(data) // settings.batch
         if self.steps_per_epoch == 0:
             raise ValueError(f"{len(data)} photos do not fill one batch of {settings.batch}: lower --batch")
         torch.manual_seed(settings.seed)
-        model = build_model(settings.model)
         last = folder / "last.pt"
+        model = build_model(settings.model)
+        if start is not None:
+            model = checkpoint.load_model(start)[0].train()
+            if model.name != settings.model:
+                raise ValueError(f"{start} holds {model.name}, but the run trains {settings.model}")
         if backbone is not None and not last.exists():
             sample = next(self._batches(epoch=0, start=0)).normalised()
             initialise_backbone(model.backbone, backbone, sample)
@@ -101,9 +114,7 @@ class Trainer:
         self.step = 0
         folder.mkdir(parents=True, exist_ok=True)
         if last.exists():
-            self.step = checkpoint.resume(
-                last, settings, self.model, self.averaged, self.optimizer, device
-            )
+            self.step = checkpoint.resume(last, settings, self.model, self.averaged, self.optimizer, device)
             log.info("resumed %s at step %d", last, self.step)
 
     @property
@@ -205,15 +216,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--wider", type=Path, required=True, help="WIDER FACE root, whole or partial")
     parser.add_argument("--labels", type=Path, required=True, help="train labels, RetinaFace label.txt[.gz]")
     parser.add_argument("--pack", type=Path, required=True, help="folder for the packed data set")
-    parser.add_argument("--run", type=Path, required=True, help="folder for checkpoints; resumes if there are any")
+    parser.add_argument(
+        "--run", type=Path, required=True, help="folder for checkpoints; resumes if there are any"
+    )
     parser.add_argument("--settings", type=Path, help="JSON with training settings")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=JSON", help="override one setting")
     parser.add_argument("--backbone", type=Path, help="starting weights of the backbone (.tar, .pth, .onnx)")
+    parser.add_argument("--start", type=Path, help="checkpoint to start the whole network from")
     parser.add_argument("--teacher", type=Path, help="checkpoint to distil from")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="CPU threads of the training process")
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
-    parser.add_argument("--stop-after", type=int, metavar="STEPS", help="stop early; the schedule stays the same")
+    parser.add_argument(
+        "--stop-after", type=int, metavar="STEPS", help="stop early; the schedule stays the same"
+    )
     return parser
 
 
@@ -234,6 +250,7 @@ def main(arguments: list[str] | None = None) -> None:
         args.run,
         torch.device(args.device),
         backbone=args.backbone,
+        start=args.start,
         teacher=teacher,
         workers=args.workers,
     )

@@ -1,4 +1,4 @@
-"""Batches whose content depends on seed, epoch and position alone: a resumed run sees what it would have seen."""
+"""Batches that depend on seed, epoch and position alone: a resumed run sees what it would have seen."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,7 +37,9 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """Move all tensors to a device."""
-        return Batch(*(t.to(device, non_blocking=True) for t in (self.images, self.boxes, self.landmarks, self.owners)))
+        return Batch(
+            *(t.to(device, non_blocking=True) for t in (self.images, self.boxes, self.landmarks, self.owners))
+        )
 
     def normalised(self) -> Tensor:
         """Return the images as float32 minus the mean, channels last in memory."""
@@ -63,9 +65,7 @@ class _Epoch(Dataset[Batch]):
             position = i * self.batch + slot
             pixels, photo = self.data[int(self.order[position])]
             rng = np.random.default_rng([*self.key, position])
-            image, box, landmark = augment(
-                rng, pixels, photo.boxes, photo.landmarks, self.size, self.scales
-            )
+            image, box, landmark = augment(rng, pixels, photo.boxes, photo.landmarks, self.size, self.scales)
             images.append(image)
             boxes.append(box)
             landmarks.append(landmark.reshape(-1, 10))

@@ -1,6 +1,7 @@
 """A packed, pre-decoded data set: decoding JPEGs would cost a small model's training more than its steps."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -72,8 +73,8 @@ class PackedDataset:
         self.index = json.loads((folder / "index.json").read_text())
         faces = np.load(folder / "faces.npz")
         bounds = np.searchsorted(faces["owners"], np.arange(len(self.index) + 1))
-        self._boxes = [faces["boxes"][a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
-        self._landmarks = [faces["landmarks"][a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+        self._boxes = [faces["boxes"][a:b] for a, b in pairwise(bounds)]
+        self._landmarks = [faces["landmarks"][a:b] for a, b in pairwise(bounds)]
         self._pixels: NDArray[np.uint8] = np.memmap(folder / "pixels.bin", np.uint8, "r")
 
     def __len__(self) -> int:

@@ -25,12 +25,16 @@ def command(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "evaluate",
         help="average precision on WIDER FACE val",
-        description="Average precision (easy, medium, hard) on the photos of WIDER FACE val that are present.",
+        description="Average precision (easy, medium, hard) on those photos of WIDER FACE val that exist.",
     )
     parser.add_argument("--wider", type=Path, required=True, help="WIDER FACE root (holds WIDER_val/images)")
     parser.add_argument("--ground-truth", type=Path, required=True, help="folder of the official .mat files")
-    parser.add_argument("--model", action="append", help="v1, nano, or a path; repeat to compare (default: both)")
-    parser.add_argument("--size", type=_size, default=640, help="long side in pixels, or 'original' (default 640)")
+    parser.add_argument(
+        "--model", action="append", help="v1, nano, or a path; repeat to compare (default: both)"
+    )
+    parser.add_argument(
+        "--size", type=_size, default=640, help="long side in pixels, or 'original' (default 640)"
+    )
     parser.add_argument("--square", action="store_true", help="pad to a square of --size")
     parser.add_argument("--threads", type=int, default=0, help="threads of the session (default: all)")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
+
 from featherface import Detections, Detector, Settings
 from featherface.detector import ModelInfo, PreparedImage
 from featherface.images import decode
 from featherface.nms import non_maximum_suppression
 from featherface.resize import plan, to_model_input
 from featherface.runtime import Session
-from numpy.typing import NDArray
 
 from .errors import EvaluationError
 
@@ -107,7 +108,9 @@ def scrfd_detector(path: Path, size: Size, *, threads: int = 0) -> Callable[[byt
         # OpenCV's bilinear, which does not smooth, as the published figures of peers were taken with
         image = cv2.resize(np.asarray(photo.image), (transform.scaled_width, transform.scaled_height))
         # some files fix the input's size
-        height, width = (f if isinstance(f, int) else b for f, b in zip(shape[2:], transform.bucket, strict=True))
+        height, width = (
+            f if isinstance(f, int) else b for f, b in zip(shape[2:], transform.bucket, strict=True)
+        )
         canvas = np.zeros((height, width, 3), np.float32)
         canvas[: image.shape[0], : image.shape[1]] = image
         x = ((canvas - 127.5) / 128).transpose(2, 0, 1)[None]
@@ -124,14 +127,14 @@ def scrfd_detector(path: Path, size: Size, *, threads: int = 0) -> Callable[[byt
         all_scores, corners = all_scores[kept].astype(np.float64), corners[kept].astype(np.float64)
         best = non_maximum_suppression(corners, all_scores, 0.4)
         corners = transform.to_photo(corners[best])
-        return np.concatenate(
-            [corners[:, :2], corners[:, 2:] - corners[:, :2], all_scores[best, None]], 1
-        )
+        return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2], all_scores[best, None]], 1)
 
     return detect
 
 
-def open_detector(model: str, size: Size, *, square: bool = False, threads: int = 0) -> Callable[[bytes], ScoredBoxes]:
+def open_detector(
+    model: str, size: Size, *, square: bool = False, threads: int = 0
+) -> Callable[[bytes], ScoredBoxes]:
     """Open `model` by name or path; a file whose name begins with `scrfd` is taken for one."""
     path = Path(model)
     if model not in ("nano", "v1") and not path.is_file():

@@ -50,7 +50,9 @@ def read_ground_truth(folder: Path) -> GroundTruth:
     try:
         from scipy.io import loadmat
     except ImportError as error:
-        raise EvaluationError("reading the ground truth needs scipy: pip install 'featherface[evaluation]'") from error
+        raise EvaluationError(
+            "reading the ground truth needs scipy: pip install 'featherface[evaluation]'"
+        ) from error
 
     def load(name: str) -> dict[str, NDArray[np.object_]]:
         path = folder / name

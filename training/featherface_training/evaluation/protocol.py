@@ -1,7 +1,7 @@
 """The WIDER FACE protocol: scores normalised over all photos, 1,000 thresholds, VOC-style average precision.
 
-After the official evaluation code (eval_tools, Yang et al., CVPR 2016): greedy matching by score, a detection
-that covers an ignored face counts neither way, and a second detection of a found face counts as a false alarm.
+After the official evaluation code (eval_tools, Yang et al., CVPR 2016): greedy matching by score; a detection
+that covers an ignored face counts neither way, a second detection of a found face as a false alarm.
 Overlaps count the border pixel (`right - left + 1`), as the official code does.
 """
 

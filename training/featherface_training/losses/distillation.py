@@ -52,7 +52,9 @@ def distillation_loss(
     """
     student_margin, teacher_margin = ((o[0][..., 1] - o[0][..., 0]).float() for o in (student, teacher))
     believed = torch.sigmoid(teacher_margin)
-    weight = torch.maximum(torch.maximum(believed, torch.sigmoid(student_margin).detach()), matches.positive.float())
+    weight = torch.maximum(
+        torch.maximum(believed, torch.sigmoid(student_margin).detach()), matches.positive.float()
+    )
     t = settings.temperature
     target = torch.sigmoid(teacher_margin / t)
     # Kullback-Leibler divergence: cross-entropy less the teacher's own entropy, which has no gradient

@@ -70,9 +70,7 @@ def _diou(predicted: Tensor, target: Tensor) -> Tensor:
     low = torch.maximum(predicted[:, :2], target[:, :2])
     high = torch.minimum(predicted[:, 2:], target[:, 2:])
     shared = (high - low).clamp(min=0).prod(1)
-    union = (
-        (predicted[:, 2:] - predicted[:, :2]).prod(1) + (target[:, 2:] - target[:, :2]).prod(1) - shared
-    )
+    union = (predicted[:, 2:] - predicted[:, :2]).prod(1) + (target[:, 2:] - target[:, :2]).prod(1) - shared
     hull = torch.maximum(predicted[:, 2:], target[:, 2:]) - torch.minimum(predicted[:, :2], target[:, :2])
     gap = (predicted[:, :2] + predicted[:, 2:] - target[:, :2] - target[:, 2:]) / 2
     distance = gap.square().sum(1) / hull.square().sum(1).clamp(min=1e-9)

@@ -3,8 +3,9 @@
 from functools import lru_cache
 
 import torch
-from featherface.priors import make_priors
 from torch import Tensor
+
+from featherface.priors import make_priors
 
 __all__ = ["prior_tensor"]
 

@@ -86,9 +86,7 @@ class FeatherFace(nn.Module):
 
     def features(self, x: Tensor) -> list[Tensor]:
         """Return the three levels that the heads see."""
-        levels = [
-            attend(f) for attend, f in zip(self.backbone_attention, self.backbone(x), strict=True)
-        ]
+        levels = [attend(f) for attend, f in zip(self.backbone_attention, self.backbone(x), strict=True)]
         levels = self.bifpn(levels)
         levels = [attend(f) for attend, f in zip(self.fused_attention, levels, strict=True)]
         return [context(f) for context, f in zip(self.context, levels, strict=True)]
