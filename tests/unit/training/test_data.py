@@ -1,0 +1,102 @@
+import gzip
+
+import numpy as np
+import pytest
+
+cv2 = pytest.importorskip("cv2")
+
+from featherface_training.data.augment import augment  # noqa: E402
+from featherface_training.data.wider import LabelError, read_labels, read_wider  # noqa: E402
+from hypothesis import given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
+
+def test_labels_and_photos_are_paired_and_missing_photos_left_out(wider):
+    pairs = read_wider(*wider)
+    assert [photo.name for _, photo in pairs] == [f"0--Squares/{i}.jpg" for i in range(12)]
+    assert [len(photo.boxes) for _, photo in pairs] == [0, 1, 2] * 4
+
+
+def test_gzipped_labels_read_the_same(wider, tmp_path):
+    _, labels = wider
+    packed = tmp_path / "label.txt.gz"
+    packed.write_bytes(gzip.compress(labels.read_bytes()))
+    plain, zipped = list(read_labels(labels)), list(read_labels(packed))
+    assert [p.name for p in plain] == [p.name for p in zipped]
+
+
+def test_unknown_landmarks_are_nan(wider):
+    last = list(read_labels(wider[1]))[-1]
+    assert last.boxes.tolist() == [[1, 2, 31, 42]]
+    assert np.isnan(last.landmarks).all()
+
+
+def test_a_line_that_is_no_face_names_file_and_line(tmp_path):
+    labels = tmp_path / "label.txt"
+    labels.write_text("# a/b.jpg\n1 2 3\n")
+    with pytest.raises(LabelError, match=r"label\.txt:2: expected .* got '1 2 3'"):
+        list(read_labels(labels))
+
+
+def test_a_root_without_photos_says_what_was_expected(tmp_path, wider):
+    with pytest.raises(LabelError, match="WIDER_train/images"):
+        read_wider(tmp_path, wider[1])
+
+
+def test_packing_keeps_pixels_and_faces(wider, packed):
+    for i, (path, photo) in enumerate(read_wider(*wider)):
+        pixels, kept = packed[i]
+        assert kept.name == photo.name
+        np.testing.assert_array_equal(pixels, cv2.imread(str(path)))
+        np.testing.assert_array_equal(kept.boxes, photo.boxes)
+        np.testing.assert_array_equal(kept.landmarks, photo.landmarks)
+
+
+def draw(width, height, box):
+    pixels = np.zeros((height, width, 3), np.uint8)
+    left, top, right, bottom = (int(v) for v in box)
+    pixels[top:bottom, left:right] = 255
+    return pixels
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([(320, 240), (240, 400), (300, 300)]),
+    st.sampled_from([0.4, 0.7, 1.0, 1.6]),
+)
+def test_boxes_stay_on_their_faces_through_crop_zoom_and_flip(seed, shape, scale):
+    width, height = shape
+    rng = np.random.default_rng(seed)
+    side = int(rng.integers(30, 80))
+    left, top = int(rng.integers(0, width - side)), int(rng.integers(0, height - side))
+    boxes = np.array([[left, top, left + side, top + side]], np.float32)
+    image, out, _ = augment(
+        rng, draw(width, height, boxes[0]), boxes, np.full((1, 5, 2), np.nan, np.float32), 160, (scale,)
+    )
+    assert image.shape == (160, 160, 3)
+    if len(out):
+        # the face is the brightest thing; colour distortion keeps that order
+        grey = image.max(-1).astype(int)
+        bright = grey > (grey.max() + grey.min()) / 2
+        ys, xs = np.nonzero(bright)
+        if grey.max() - grey.min() > 150:
+            found = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+            np.testing.assert_allclose(out[0], found, atol=2.5)
+
+
+def test_a_flip_swaps_left_and_right_landmarks():
+    pixels = np.zeros((200, 200, 3), np.uint8)
+    boxes = np.array([[60, 60, 140, 140]], np.float32)
+    points = np.array([[[80, 90], [120, 90], [100, 105], [85, 125], [109, 125]]], np.float32)
+    seen = set()
+    for seed in range(12):
+        _, out, moved = augment(np.random.default_rng(seed), pixels, boxes, points, 200, (1.0,))
+        left_eye, right_eye, nose, mouth_left, mouth_right = moved[0]
+        assert left_eye[0] < nose[0] < right_eye[0]
+        assert mouth_left[0] < nose[0] < mouth_right[0]
+        assert left_eye[1] < nose[1] < mouth_left[1]
+        assert (moved[0] >= out[0, :2]).all()
+        assert (moved[0] <= out[0, 2:]).all()
+        seen.add(round(float(mouth_left[0])))
+    assert len(seen) == 2, "both the photo and its mirror image must occur"

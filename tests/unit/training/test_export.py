@@ -1,0 +1,78 @@
+import pytest
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+
+from featherface.structure import describe  # noqa: E402
+from featherface_training.export import OPSET, OUTPUT_NAMES, ExportError, check_parity, export_onnx  # noqa: E402
+from featherface_training.initialise import InitialisationError, initialise_backbone  # noqa: E402
+from featherface_training.models import EXPECTED_PARAMETERS, build_model  # noqa: E402
+
+
+def trained_looking(name):
+    """A model whose BN statistics are not the identity, so that a lost or folded BN would show."""
+    torch.manual_seed(3)
+    model = build_model(name).train()
+    with torch.no_grad():
+        model(torch.randn(4, 3, 96, 96) * 60)
+    return model.eval()
+
+
+@pytest.fixture(scope="module", params=["v1", "nano"])
+def exported(request, tmp_path_factory):
+    model = trained_looking(request.param)
+    path = tmp_path_factory.mktemp("export") / "model.onnx"
+    export_onnx(model, path)
+    return model, path
+
+
+def test_export_equals_pytorch_and_keeps_every_parameter(exported):
+    model, path = exported
+    assert check_parity(model, path.read_bytes()) <= 1e-4
+    assert describe(path.read_bytes())["parameters"] == EXPECTED_PARAMETERS[model.name]["total"]
+
+
+def test_batch_norm_is_not_folded_and_axes_are_dynamic(exported):
+    _, path = exported
+    graph = onnx.load(str(path))
+    assert graph.opset_import[0].version == OPSET
+    assert sum(n.op_type == "BatchNormalization" for n in graph.graph.node) > 40
+    shape = graph.graph.input[0].type.tensor_type.shape.dim
+    assert [d.dim_param or d.dim_value for d in shape] == ["batch", 3, "height", "width"]
+    assert tuple(o.name for o in graph.graph.output) == OUTPUT_NAMES
+
+
+def test_parity_notices_one_changed_weight(exported):
+    model, path = exported
+    other = build_model(model.name).eval()
+    other.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        other.heads[0].box.bias[0] += 0.001
+    with pytest.raises(ExportError, match="differs from PyTorch"):
+        check_parity(other, path.read_bytes())
+
+
+def test_a_folded_detector_gives_back_the_same_backbone(tmp_path):
+    torch.manual_seed(0)
+    source = build_model("nano").backbone.train()
+    sample = torch.randn(4, 3, 96, 96) * 60
+    with torch.no_grad():
+        source(sample)
+    source.eval()
+    path = tmp_path / "folded.onnx"
+    torch.onnx.export(source, (sample[:1],), str(path), opset_version=17, dynamo=False)
+    assert not any(n.op_type == "BatchNormalization" for n in onnx.load(str(path)).graph.node)
+    target = build_model("nano").backbone
+    initialise_backbone(target, path, sample)
+    with torch.no_grad():
+        expected = source(sample)
+        for mode in (target.eval(), target.train()):
+            for ours, theirs in zip(mode(sample), expected, strict=True):
+                torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=1e-3)
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    path = tmp_path / "other.pth"
+    torch.save({"state_dict": {"fc.weight": torch.zeros(2)}}, path)
+    with pytest.raises(InitialisationError, match="lacks 162 tensors of MobileNetV1-0.25"):
+        initialise_backbone(build_model("nano").backbone, path, torch.zeros(1, 3, 32, 32))

@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from featherface.priors import decode_boxes as deployed_boxes  # noqa: E402
+from featherface.priors import decode_landmarks as deployed_landmarks  # noqa: E402
+from featherface.priors import make_priors  # noqa: E402
+from featherface_training.losses.distillation import DistillationSettings, distillation_loss  # noqa: E402
+from featherface_training.losses.matching import match  # noqa: E402
+from featherface_training.losses.multitask import (  # noqa: E402
+    LossSettings,
+    decode_boxes,
+    encode_boxes,
+    encode_landmarks,
+    multitask_loss,
+)
+from hypothesis import given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
+PRIORS = torch.from_numpy(make_priors(96, 128).copy())
+
+
+def random_faces(seed, count):
+    rng = np.random.default_rng(seed)
+    sides = rng.uniform(3, 90, (count, 2))
+    corners = rng.uniform(0, 1, (count, 2)) * (np.array([128, 96]) - sides).clip(1)
+    boxes = torch.from_numpy(np.concatenate([corners, corners + sides], 1)).float()
+    return boxes, torch.from_numpy(rng.integers(0, 3, count))
+
+
+def overlap(a, b):
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0, 0.0
+    shared, area = width * height, (a[2] - a[0]) * (a[3] - a[1])
+    return shared / (area + (b[2] - b[0]) * (b[3] - b[1]) - shared), shared / area
+
+
+def slow_match(boxes, owners, image):
+    """Restate the rules one prior and one face at a time."""
+    corners = [(x - w / 2, y - h / 2, x + w / 2, y + h / 2) for x, y, w, h in PRIORS.tolist()]
+    faces = [i for i, owner in enumerate(owners.tolist()) if owner == image]
+    table = {(f, p): overlap(boxes[f].tolist(), c) for f in faces for p, c in enumerate(corners)}
+    result = [-1] * len(corners)
+    usable = [f for f in faces if max(table[f, p][0] for p in range(len(corners))) >= 0.2]
+    for p in range(len(corners)):
+        best = max(faces, key=lambda f: table[f, p][0], default=None)
+        if best is not None and table[best, p][0] >= 0.35:
+            result[p] = best
+        elif any(table[f, p][1] >= 0.5 for f in faces if f not in usable):
+            result[p] = -2
+    for f in usable:
+        result[max(range(len(corners)), key=lambda p: table[f, p][0])] = f
+    return result
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 6))
+def test_matching_equals_a_slow_formulation(seed, count):
+    boxes, owners = random_faces(seed, count)
+    fast = match(PRIORS, boxes, owners, 3)
+    for image in range(3):
+        assert fast.face[image].tolist() == slow_match(boxes, owners, image)
+
+
+def test_encoding_is_the_inverse_of_the_deployed_decoding():
+    boxes, _ = random_faces(3, 50)
+    priors = PRIORS[torch.randint(len(PRIORS), (50,), generator=torch.Generator().manual_seed(0))]
+    encoded = encode_boxes(boxes, priors)
+    np.testing.assert_allclose(deployed_boxes(encoded.numpy(), priors.numpy()), boxes, atol=1e-3)
+    np.testing.assert_allclose(decode_boxes(encoded, priors), boxes, atol=1e-3)
+    points = torch.rand(50, 10) * 100
+    back = deployed_landmarks(encode_landmarks(points, priors).numpy(), priors.numpy())
+    np.testing.assert_allclose(back, points, atol=1e-3)
+
+
+def perfect_outputs(boxes, landmarks, matches):
+    face = matches.face.clamp(min=0)
+    logits = torch.where(matches.positive, 12.0, -12.0)
+    every = PRIORS.repeat(len(face), 1)
+    return (
+        torch.stack([-logits, logits], -1),
+        encode_boxes(boxes[face.reshape(-1)], every).view(*face.shape, 4),
+        encode_landmarks(landmarks[face.reshape(-1)], every).view(*face.shape, 10),
+    )
+
+
+@pytest.mark.parametrize("classification", ["ohem", "focal"])
+@pytest.mark.parametrize("box", ["diou", "smooth_l1"])
+def test_perfect_outputs_cost_nothing_and_worse_ones_more(classification, box):
+    boxes, owners = random_faces(5, 6)
+    landmarks = torch.rand(6, 10) * 90
+    matches = match(PRIORS, boxes, owners, 3)
+    chosen = LossSettings(classification=classification, box=box)
+    outputs = perfect_outputs(boxes, landmarks, matches)
+    best = multitask_loss(outputs, PRIORS, boxes, landmarks, matches, chosen)
+    assert max(best.classification, best.box, best.landmark) < 1e-3
+    worse = multitask_loss(tuple(o * 0.5 for o in outputs), PRIORS, boxes, landmarks, matches, chosen)
+    assert worse.classification > best.classification
+    assert worse.box > best.box
+    assert worse.landmark > best.landmark
+
+
+def test_faces_without_landmarks_cost_nothing_there():
+    boxes, owners = random_faces(5, 4)
+    landmarks = torch.full((4, 10), float("nan"))
+    matches = match(PRIORS, boxes, owners, 3)
+    outputs = tuple(torch.randn(3, len(PRIORS), n, requires_grad=True) for n in (2, 4, 10))
+    losses = multitask_loss(outputs, PRIORS, boxes, landmarks, matches, LossSettings())
+    assert losses.landmark == 0
+    (losses.classification + losses.box + losses.landmark).backward()
+    assert all(torch.isfinite(o.grad).all() for o in outputs if o.grad is not None)
+
+
+def test_a_batch_without_faces_still_teaches_the_background():
+    matches = match(PRIORS, torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), 2)
+    outputs = tuple(torch.zeros(2, len(PRIORS), n, requires_grad=True) for n in (2, 4, 10))
+    losses = multitask_loss(outputs, PRIORS, torch.zeros(0, 4), torch.zeros(0, 10), matches, LossSettings())
+    assert losses.classification > 0
+    assert losses.box == losses.landmark == 0
+
+
+def test_distillation_is_least_where_student_and_teacher_agree():
+    boxes, owners = random_faces(5, 4)
+    matches = match(PRIORS, boxes, owners, 3)
+    generator = torch.Generator().manual_seed(1)
+    teacher = tuple(torch.randn(3, len(PRIORS), n, generator=generator) for n in (2, 4, 10))
+    student = [t.clone().requires_grad_() for t in teacher]
+    chosen = DistillationSettings()
+    loss = distillation_loss(student, teacher, matches, chosen)
+    (gradient,) = torch.autograd.grad(loss, student[0])
+    assert gradient.abs().max() < 1e-6
+    moved = [t + 0.5 * torch.randn(t.shape, generator=generator) for t in teacher]
+    assert distillation_loss(moved, teacher, matches, chosen) > loss
+    off = DistillationSettings(alpha=0.0, box_weight=0.0)
+    assert distillation_loss(moved, teacher, matches, off) == 0
