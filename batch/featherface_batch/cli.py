@@ -1,0 +1,113 @@
+"""``featherface annotate SOURCE --output DEST``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from typing import Any
+
+from featherface import load_settings
+from featherface_batch.errors import BatchError, OutputMismatchError, SourceError, UsageError
+
+__all__ = ["command"]
+
+_EPILOG = """\
+The output is a run: the same command goes on where it was stopped, or adds formats. _SUCCESS appears in it
+when every photo of the source has ended as one result or one coded error.
+
+examples:
+  featherface annotate photos --output faces
+  featherface annotate s3://bucket/photos --output s3://bucket/faces --format jsonl,coco
+  featherface annotate photos --output faces --retry-errors
+"""
+
+
+def command(subparsers: Any) -> None:
+    """Add the ``annotate`` command to the ``featherface`` command line."""
+    parser = subparsers.add_parser(
+        "annotate",
+        help="find the faces of all photos of a folder or a bucket",
+        description="Find the faces of all photos of a folder or a bucket.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar="SOURCE", help="a folder or s3://bucket/prefix")
+    parser.add_argument(
+        "--output", required=True, metavar="DEST", help="a new or empty folder or s3://bucket/prefix"
+    )
+    parser.add_argument(
+        "--format", default="jsonl,coco", metavar="LIST", help="output formats (default %(default)s)"
+    )
+    parser.add_argument("--endpoint-url", metavar="URL", help="of an S3 server that is not AWS")
+    parser.add_argument(
+        "--profile", metavar="NAME", help="settings: production, edge_device, cloud_api or a YAML file"
+    )
+    parser.add_argument("--model", choices=("nano", "v1"))
+    parser.add_argument(
+        "--input-size", type=int, metavar="PIXELS", help="long side of the model's input, 320 to 1024"
+    )
+    parser.add_argument("--confidence", type=float, metavar="0..1", help="drop faces below it")
+    parser.add_argument(
+        "--timeout", type=float, default=60.0, metavar="SECONDS", help="per photo (default %(default)g)"
+    )
+    parser.add_argument("--max-errors", metavar="N|P%", help="stop when more photos fail (default: never)")
+    parser.add_argument("--retry-errors", action="store_true", help="try photos again that ended as an error")
+    parser.add_argument("--address", metavar="RAY", help="of a Ray cluster (default: an embedded Ray)")
+    parser.add_argument("--cpus", type=int, metavar="N", help="CPUs for the embedded Ray (default: all)")
+    parser.add_argument("--worker-cpus", type=int, metavar="N", help="CPUs of one worker (default: up to 4)")
+    parser.add_argument(
+        "--worker-gpus", type=float, default=0.0, metavar="N", help="GPUs of one worker, e.g. 0.25"
+    )
+    parser.set_defaults(func=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    # Imported here: the other commands must not wait for Ray and pyarrow.
+    from featherface_batch.job import annotate
+
+    try:
+        summary = annotate(_config(args))
+    except BatchError as error:
+        print(f"featherface: error: {error} [{error.code}]", file=sys.stderr)
+        return 2 if isinstance(error, UsageError | SourceError | OutputMismatchError) else 1
+    except KeyboardInterrupt:
+        print("featherface: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    rate = summary.annotated / summary.seconds if summary.seconds else 0.0
+    print(
+        f"{summary.photos} photos: {summary.faces} faces, {summary.errors} errors. "
+        f"{summary.annotated} photos now, {rate:.1f} photos/s. Results: {summary.output}"
+    )
+    return 0
+
+
+def _config(args: argparse.Namespace) -> Any:
+    from featherface_batch.job import JobConfig, usable_cpus
+    from featherface_batch.limits import ErrorLimit
+    from featherface_batch.s3 import S3Options
+    from featherface_batch.sinks import parse_formats
+
+    return JobConfig(
+        source=args.source,
+        output=args.output,
+        settings=load_settings(
+            args.profile,
+            overrides={
+                "model": args.model,
+                "input_size": args.input_size,
+                "confidence_threshold": args.confidence,
+            },
+        ),
+        formats=parse_formats(args.format),
+        s3=S3Options(endpoint_url=args.endpoint_url, timeout=args.timeout),
+        address=args.address,
+        cpus=args.cpus or usable_cpus(),
+        worker_cpus=args.worker_cpus,
+        worker_gpus=args.worker_gpus,
+        timeout=args.timeout,
+        max_errors=ErrorLimit.parse(args.max_errors) if args.max_errors else ErrorLimit(),
+        retry_errors=args.retry_errors,
+    )

@@ -1,0 +1,225 @@
+"""The ledger: what a run is, what of it is done, what failed. The truth for resume and reconciliation.
+
+::
+
+    run.json                                 what the run is: source, model, options; refuses to become
+    another _work/plan.json                          the plan's contents; there once the source is listed to
+    its end _work/plan/PART.parquet                  the photos of a part of the plan
+    _work/results/PART/SHARD.PHOTOS-ERRORS.jsonl   a finished shard: one line for each of its photos
+    _work/attempts/PART/SHARD/ID             a shard that is being worked on, or was when its worker died
+    _SUCCESS                                 there once all counts agree
+
+A shard's counts are part of its file's name, so that a listing is enough to know how far a run has come. If a
+shard has two files, a retry was cut short before it removed the older one; the newer has fewer errors.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from featherface_batch.errors import OutputMismatchError, ReconciliationError
+from featherface_batch.plan import Plan, Shard
+from featherface_batch.records import Outcome, Tally, read_lines, write_lines
+from featherface_batch.storage import Storage
+
+__all__ = ["Ledger"]
+
+_RUN: Final = "run.json"
+_PLAN: Final = "_work/plan.json"
+_SUCCESS: Final = "_SUCCESS"
+_RESULT_NAME: Final = re.compile(r"(\d+)\.(\d+)-(\d+)\.jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    shard: int
+    tally: Tally
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What is known about a run, kept in its output.
+
+    Parameters
+    ----------
+    storage : Storage
+        The run's output.
+    """
+
+    storage: Storage
+
+    def open(self, identity: Mapping[str, Any]) -> bool:
+        """Start or resume the run with this identity.
+
+        Parameters
+        ----------
+        identity : mapping
+            What must be the same for results to be comparable; JSON values.
+
+        Returns
+        -------
+        bool
+            Whether the output already held this run.
+
+        Raises
+        ------
+        OutputMismatchError
+            The output holds another run, or files that are no run's.
+        """
+        try:
+            old = json.loads(self.storage.read(_RUN))
+        except FileNotFoundError:
+            self._refuse_foreign()
+            self.storage.write(_RUN, _json(identity))
+            return False
+        except ValueError as error:
+            raise OutputMismatchError(f"{self.storage.describe(_RUN)} is not a run's: {error}") from error
+        changed = [
+            f"{name}: there {old.get(name)!r}, now {identity.get(name)!r}"
+            for name in sorted({*old, *identity})
+            if old.get(name) != identity.get(name)
+        ]
+        if changed:
+            raise OutputMismatchError(
+                f"{self.storage.root} holds a run that differs in {'; '.join(changed)}. Results of both "
+                "would mix: choose another output, or go on with the same source, model and options"
+            )
+        return True
+
+    def _refuse_foreign(self) -> None:
+        stranger = next(iter(self.storage.names("")), None)
+        if stranger is not None:
+            raise OutputMismatchError(
+                f"{self.storage.root} is not empty (it has {stranger}) and holds no run: "
+                "choose an empty or new place"
+            )
+
+    def plan(self) -> Plan | None:
+        """Return the plan, or None while the source is not listed to its end."""
+        try:
+            return Plan.from_dict(json.loads(self.storage.read(_PLAN)))
+        except FileNotFoundError:
+            return None
+
+    def save_plan(self, plan: Plan) -> None:
+        """Record that the source is listed to its end."""
+        self.storage.write(_PLAN, _json(plan.to_dict()))
+
+    def tally(self, part: str) -> Tally:
+        """Count the recorded photos of a part."""
+        return sum((result.tally for result in self._results(part).values()), Tally())
+
+    def finished(self, part: str, *, retry_errors: bool) -> frozenset[int]:
+        """Return the numbers of a part's shards that need no more work.
+
+        Parameters
+        ----------
+        part : str
+        retry_errors : bool
+            Whether a shard with errors counts as unfinished.
+        """
+        results = self._results(part).values()
+        return frozenset(result.shard for result in results if not (retry_errors and result.tally.errors))
+
+    def recorded(self, part: str, shard: int) -> list[Outcome]:
+        """Return the outcomes of a finished shard; none if it is unfinished."""
+        result = self._results(part, shard).get(shard)
+        return [] if result is None else self._read(part, result)
+
+    def commit(self, shard: Shard, outcomes: Sequence[Outcome]) -> Tally:
+        """Record a shard's outcomes, all at once.
+
+        Raises
+        ------
+        ReconciliationError
+            They are not the outcomes of exactly this shard's photos.
+        """
+        if [outcome.photo.key for outcome in outcomes] != [photo.key for photo in shard.photos]:
+            raise ReconciliationError(
+                f"shard {shard.part}/{shard.number} has {len(shard.photos)} photos; "
+                f"{len(outcomes)} outcomes came, or others"
+            )
+        older = self._results(shard.part, shard.number, every=True)
+        tally = Tally(len(outcomes), sum(outcome.failed for outcome in outcomes))
+        name = f"{_folder(shard.part)}/{shard.number:05d}.{tally.photos}-{tally.errors}.jsonl"
+        self.storage.write(name, write_lines(outcome.to_dict() for outcome in outcomes))
+        for result in older.values():
+            if result.name != name:
+                self.storage.delete(result.name)
+        return tally
+
+    def outcomes(self, plan: Plan) -> Iterator[Outcome]:
+        """Yield the outcomes of all photos in the plan's order.
+
+        Raises
+        ------
+        ReconciliationError
+            A shard is missing.
+        """
+        for part in plan.parts:
+            results = self._results(part.name)
+            if len(results) != part.shards:
+                raise ReconciliationError(
+                    f"part {part.name} has {part.shards} shards, {len(results)} are recorded; "
+                    "run the same command again"
+                )
+            for shard in sorted(results):
+                yield from self._read(part.name, results[shard])
+
+    def succeed(self, content: Mapping[str, Any]) -> None:
+        """Mark the run as complete."""
+        self.storage.write(_SUCCESS, _json(content))
+
+    def reopen(self) -> None:
+        """Take the mark of completeness away, before anything changes."""
+        self.storage.delete(_SUCCESS)
+
+    def begin_attempt(self, shard: Shard) -> str:
+        """Leave a trace that work on a shard has begun; returns its name for `end_attempt`."""
+        name = f"_work/attempts/{shard.part}/{shard.number:05d}/{uuid.uuid4().hex}"
+        self.storage.write(name, b"")
+        return name
+
+    def end_attempt(self, name: str) -> None:
+        """Remove an attempt's trace."""
+        self.storage.delete(name)
+
+    def lost_attempts(self, shard: Shard) -> list[str]:
+        """Return traces of attempts whose worker died."""
+        return list(self.storage.names(f"_work/attempts/{shard.part}/{shard.number:05d}"))
+
+    def _read(self, part: str, result: _Result) -> list[Outcome]:
+        outcomes = [Outcome.from_dict(row) for row in read_lines(self.storage.read(result.name))]
+        if len(outcomes) != result.tally.photos:
+            raise ReconciliationError(
+                f"{self.storage.describe(result.name)} should have {result.tally.photos} lines, "
+                f"it has {len(outcomes)}"
+            )
+        return outcomes
+
+    def _results(self, part: str, shard: int | None = None, *, every: bool = False) -> dict[Any, _Result]:
+        """Return the finished shards of a part by number, or every file of them by name."""
+        found: dict[Any, _Result] = {}
+        for name in self.storage.names(_folder(part)):
+            match = _RESULT_NAME.fullmatch(name.rpartition("/")[2])
+            if match is None or shard not in {None, int(match[1])}:
+                continue
+            result = _Result(int(match[1]), Tally(int(match[2]), int(match[3])), name)
+            key = name if every else result.shard
+            if key not in found or result.tally.errors < found[key].tally.errors:
+                found[key] = result
+        return found
+
+
+def _folder(part: str) -> str:
+    return f"_work/results/{part}"
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True).encode() + b"\n"

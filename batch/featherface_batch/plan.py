@@ -1,0 +1,169 @@
+"""The plan: all photos of a source, cut into shards, the units that are committed as a whole.
+
+A source's listing streams into files of at most `PART_PHOTOS` rows each, so its length never shows in memory.
+Shards start small and grow: a small run still spreads over many workers and loses little to a crash, a large
+one does not drown in small files.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from featherface_batch.records import Photo
+from featherface_batch.sources import Source
+from featherface_batch.storage import Storage
+
+__all__ = ["PART_PHOTOS", "Part", "Plan", "Shard", "plan_partition", "read_part", "shard_size"]
+
+PART_PHOTOS: Final = 65_536
+"""Photos per file of the plan: a few MiB, read whole by one task."""
+
+_SMALLEST: Final = 32
+_LARGEST: Final = 1024
+_SHARDS_PER_STEP: Final = 32
+_FOLDER: Final = "_work/plan"
+_SCHEMA: Final = pa.schema(
+    [
+        pa.field("shard", pa.int32(), nullable=False),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("location", pa.string(), nullable=False),
+        pa.field("size", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file of the plan.
+
+    Parameters
+    ----------
+    name : str
+        Unique within the run.
+    photos, shards : int
+        How many it holds.
+    """
+
+    name: str
+    photos: int
+    shards: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The whole plan's table of contents."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def photos(self) -> int:
+        """All photos of the run."""
+        return sum(part.photos for part in self.parts)
+
+    @property
+    def shards(self) -> int:
+        """All shards of the run."""
+        return sum(part.shards for part in self.parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {"photos": self.photos, "parts": [asdict(part) for part in self.parts]}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Plan:
+        """Read what `to_dict` wrote."""
+        return cls(tuple(Part(**part) for part in data["parts"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Photos that are committed together.
+
+    Parameters
+    ----------
+    part : str
+        The name of the plan's file.
+    number : int
+        Within the part.
+    photos : tuple of Photo
+    """
+
+    part: str
+    number: int
+    photos: tuple[Photo, ...]
+
+
+def shard_size(number: int) -> int:
+    """Return how many photos the n-th shard of a partition holds."""
+    step: int = _SMALLEST << min(number // _SHARDS_PER_STEP, 16)
+    return min(step, _LARGEST)
+
+
+def plan_partition(source: Source, partition: str, index: int, storage: Storage) -> list[Part]:
+    """List one partition of a source into files of the plan.
+
+    Parameters
+    ----------
+    source : Source
+    partition : str
+    index : int
+        The partition's place in the source's list; keeps the names of the files apart.
+    storage : Storage
+        The run's output.
+
+    Returns
+    -------
+    list of Part
+        Empty if the partition holds no photo.
+    """
+    parts: list[Part] = []
+    photos = iter(source.photos(partition))
+    shards = 0
+    while True:
+        tables: list[pa.Table] = []
+        rows = 0
+        while rows < PART_PHOTOS:
+            chunk = list(islice(photos, shard_size(shards)))
+            if not chunk:
+                break
+            tables.append(_table(chunk, len(tables)))
+            rows += len(chunk)
+            shards += 1
+        if not tables:
+            return parts
+        part = Part(f"{index:05d}-{len(parts):05d}", rows, len(tables))
+        buffer = io.BytesIO()
+        pq.write_table(pa.concat_tables(tables), buffer, compression="zstd")
+        storage.write(f"{_FOLDER}/{part.name}.parquet", buffer.getvalue())
+        parts.append(part)
+
+
+def read_part(name: str, storage: Storage) -> Iterator[Shard]:
+    """Yield the shards of a file of the plan."""
+    table = pq.read_table(io.BytesIO(storage.read(f"{_FOLDER}/{name}.parquet")))
+    numbers = table.column("shard").to_numpy()
+    start = 0
+    while start < len(numbers):
+        end = int(numbers.searchsorted(numbers[start], side="right"))
+        rows = table.slice(start, end - start).select(["key", "location", "size"]).to_pylist()
+        yield Shard(name, int(numbers[start]), tuple(Photo(**row) for row in rows))
+        start = end
+
+
+def _table(photos: list[Photo], shard: int) -> pa.Table:
+    columns = [
+        [shard] * len(photos),
+        [photo.key for photo in photos],
+        [photo.location for photo in photos],
+        [photo.size for photo in photos],
+    ]
+    return pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)], _SCHEMA
+    )

@@ -1,0 +1,126 @@
+"""What the stages hand to each other: a photo to annotate, and what became of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from featherface import Detections, FeatherFaceError
+from featherface_batch.errors import BatchError
+
+__all__ = ["Outcome", "Photo", "Tally", "read_lines", "write_lines"]
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A photo of the source.
+
+    Parameters
+    ----------
+    key : str
+        Its name in every output: the path below the source, or the place itself without a scheme.
+    location : str
+        Where it lies: a path of this machine or ``s3://bucket/key``.
+    size : int or None
+        Its bytes, where the listing says so.
+    """
+
+    key: str
+    location: str
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one photo: detections or a coded error, never both, never neither.
+
+    Parameters
+    ----------
+    photo : Photo
+    detections : mapping, optional
+        `featherface.Detections.to_dict`.
+    code, message : str, optional
+        The error's stable code, and its text for people.
+    """
+
+    photo: Photo
+    detections: dict[str, Any] | None = None
+    code: str | None = None
+    message: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.detections is None) == (self.code is None):
+            raise ValueError(f"{self.photo.key} needs either detections or an error code")
+
+    @property
+    def failed(self) -> bool:
+        """Whether the photo ended as an error."""
+        return self.code is not None
+
+    @classmethod
+    def success(cls, photo: Photo, detections: Detections) -> Outcome:
+        """Record the faces of a photo."""
+        return cls(photo, detections=detections.to_dict())
+
+    @classmethod
+    def failure(cls, photo: Photo, error: BaseException) -> Outcome:
+        """Record why a photo has no faces; errors that nobody foresaw get the code ``internal``."""
+        if isinstance(error, FeatherFaceError | BatchError):
+            return cls(photo, code=error.code, message=str(error))
+        if isinstance(error, MemoryError):
+            return cls(photo, code="out_of_memory", message="the photo needs more memory than there is")
+        return cls(photo, code="internal", message=f"{type(error).__name__}: {error}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form: key and location, then the detections' members or ``error``."""
+        row: dict[str, Any] = {"key": self.photo.key, "location": self.photo.location}
+        if self.detections is not None:
+            return {**row, **self.detections}
+        return {**row, "error": {"code": self.code, "message": self.message}}
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any]) -> Outcome:
+        """Read what `to_dict` wrote."""
+        detections = dict(row)
+        photo = Photo(detections.pop("key"), detections.pop("location"))
+        error = detections.pop("error", None)
+        if error is None:
+            return cls(photo, detections=detections)
+        return cls(photo, code=error["code"], message=error["message"])
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Counts of photos.
+
+    Parameters
+    ----------
+    photos : int
+        With an outcome, errors included.
+    errors : int
+        Those that ended as an error.
+    """
+
+    photos: int = 0
+    errors: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.photos + other.photos, self.errors + other.errors)
+
+    def __sub__(self, other: Tally) -> Tally:
+        return Tally(self.photos - other.photos, self.errors - other.errors)
+
+
+def write_lines(rows: Iterable[dict[str, Any]]) -> bytes:
+    """Return rows as JSON Lines."""
+    return b"".join(
+        json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n" for row in rows
+    )
+
+
+def read_lines(data: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the rows of JSON Lines."""
+    for line in data.splitlines():
+        yield json.loads(line)

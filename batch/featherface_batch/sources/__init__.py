@@ -1,0 +1,62 @@
+"""Sources: where the keys of the photos come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from featherface_batch.errors import SourceError
+from featherface_batch.records import Photo
+from featherface_batch.s3 import S3Options, is_s3
+from featherface_batch.sources.folder import FolderSource
+from featherface_batch.sources.prefix import PrefixSource
+
+__all__ = ["FolderSource", "PrefixSource", "Source", "open_source"]
+
+
+class Source(Protocol):
+    """A listing of photos, cut into partitions that can be listed apart from each other.
+
+    Both methods give the same answer in the same order each time, as long as the source does not change;
+    neither keeps the listing in memory.
+    """
+
+    @property
+    def name(self) -> str:
+        """The source as the user would write it; part of a run's identity."""
+        ...
+
+    def partitions(self) -> list[str]:
+        """Return the names of the partitions, at least one."""
+        ...
+
+    def photos(self, partition: str) -> Iterator[Photo]:
+        """Yield the photos of a partition."""
+        ...
+
+
+def open_source(text: str, options: S3Options) -> Source:
+    """Return the source that a command line argument means.
+
+    Parameters
+    ----------
+    text : str
+        A folder or ``s3://bucket/prefix``.
+    options : S3Options
+
+    Raises
+    ------
+    SourceError
+        There is no such source.
+    """
+    if is_s3(text):
+        return PrefixSource.parse(text, options)
+    path = Path(text).expanduser().absolute()
+    if path.is_dir():
+        return FolderSource(path)
+    if path.is_file():
+        raise SourceError(
+            f"the source must be a folder of photos; {path} is a file. `featherface detect` takes one photo"
+        )
+    raise SourceError(f"the source must be a folder or s3://bucket/prefix; there is no {text}")

@@ -1,0 +1,204 @@
+"""A worker: threads of one process that fetch, decode and search photos, each while the others do theirs.
+
+Fetching waits for disks and networks, so many threads do it ahead; decoding and inference compute, so there
+are as many threads for them as the worker has CPUs, all on one onnxruntime session that itself uses one
+thread. Pixels never leave the thread that made them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, Protocol
+
+from featherface import Detections, Detector, Settings
+from featherface_batch.crew import ByteBudget, Crew
+from featherface_batch.errors import TimeoutPhotoError
+from featherface_batch.fetch import fetch
+from featherface_batch.records import Outcome, Photo
+from featherface_batch.s3 import S3Options
+
+__all__ = ["FaceFinder", "Worker", "WorkerConfig", "load_detector"]
+
+_UNKNOWN_SIZE: Final = 2 * 1024 * 1024
+_BYTES_AHEAD_PER_CPU: Final = 32 * 1024 * 1024
+_WATCH_SECONDS: Final = 0.25
+
+
+class FaceFinder(Protocol):
+    """What a worker needs of a detector."""
+
+    def detect(self, data: bytes) -> Detections:
+        """Find the faces of one photo."""
+        ...
+
+
+def load_detector(settings: Settings) -> FaceFinder:
+    """Load the settings' model."""
+    return Detector.load(settings=settings)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """What a worker needs to know; travels to its process.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the detector.
+    s3 : S3Options
+    cpus : int
+        CPUs that are the worker's own.
+    timeout : float
+        Seconds that fetching a photo may take, and again that decoding and searching it may take.
+    fetchers : int
+        Photos that are fetched at the same time.
+    load : callable
+        Makes the detector in the worker's process.
+    """
+
+    settings: Settings
+    s3: S3Options
+    cpus: int
+    timeout: float = 60.0
+    fetchers: int = 16
+    load: Callable[[Settings], FaceFinder] = load_detector
+
+
+class Worker:
+    """Annotates shards; `annotate` may be called by several threads at once, which share its threads.
+
+    Parameters
+    ----------
+    config : WorkerConfig
+    """
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self._config = config
+        self._finder = config.load(replace(config.settings, threads=1))
+        self._fetching = Crew(config.fetchers, "fetch")
+        self._computing = Crew(config.cpus, "compute")
+        self._budget = ByteBudget(_BYTES_AHEAD_PER_CPU * config.cpus)
+        # Bounds what is fetched but not yet searched where photos are small.
+        self._ahead = threading.BoundedSemaphore(2 * config.fetchers + 2 * config.cpus)
+
+    def annotate(self, photos: Sequence[Photo]) -> list[Outcome]:
+        """Return one outcome for each photo, in order."""
+        board = _Board(photos, self._config.timeout)
+        watch = threading.Thread(target=self._watch, args=(board,), daemon=True)
+        watch.start()
+        for index in range(len(photos)):
+            self._ahead.acquire()
+            board.held[index] = self._budget.acquire(photos[index].size or _UNKNOWN_SIZE)
+            self._fetching.submit(partial(self._fetch, board, index))
+        board.finished.wait()
+        watch.join()
+        return board.outcomes()
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._fetching.close()
+        self._computing.close()
+
+    def _watch(self, board: _Board) -> None:
+        while not board.finished.wait(_WATCH_SECONDS):
+            for index, stage in board.give_up_late():
+                (self._fetching if stage == "fetch" else self._computing).replace()
+                self._release(board, index)
+
+    def _fetch(self, board: _Board, index: int) -> None:
+        board.start(index, "fetch")
+        photo = board.photos[index]
+        try:
+            data = fetch(
+                photo,
+                self._config.s3,
+                max_bytes=self._config.settings.image_limits.max_bytes,
+                deadline=time.monotonic() + self._config.timeout,
+            )
+        except Exception as error:
+            self._settle(board, index, Outcome.failure(photo, error), self._fetching)
+            return
+        if board.start(index, "queue"):
+            self._computing.submit(partial(self._compute, board, index, data))
+        else:
+            self._fetching.dismiss()
+
+    def _compute(self, board: _Board, index: int, data: bytes) -> None:
+        board.start(index, "compute")
+        photo = board.photos[index]
+        try:
+            outcome = Outcome.success(photo, self._finder.detect(data))
+        except Exception as error:
+            outcome = Outcome.failure(photo, error)
+        self._settle(board, index, outcome, self._computing)
+
+    def _settle(self, board: _Board, index: int, outcome: Outcome, crew: Crew) -> None:
+        if board.settle(index, outcome):
+            self._release(board, index)
+        else:
+            # The photo was given up and this thread replaced, but it has come back.
+            crew.dismiss()
+
+    def _release(self, board: _Board, index: int) -> None:
+        self._budget.release(board.held[index])
+        self._ahead.release()
+
+
+class _Board:
+    """Where the photos of one call stand."""
+
+    def __init__(self, photos: Sequence[Photo], timeout: float) -> None:
+        self.photos = photos
+        self.held: dict[int, int] = {}
+        self.finished = threading.Event()
+        self._timeout = timeout
+        self._outcomes: dict[int, Outcome] = {}
+        self._running: dict[int, tuple[str, float]] = {}
+        self._lock = threading.Lock()
+        if not photos:
+            self.finished.set()
+
+    def start(self, index: int, stage: str) -> bool:
+        """Start a photo's clock for a stage; False if the photo was given up before."""
+        with self._lock:
+            if index in self._outcomes:
+                return False
+            self._running[index] = (stage, time.monotonic())
+            return True
+
+    def settle(self, index: int, outcome: Outcome) -> bool:
+        """Record an outcome; the first one counts."""
+        with self._lock:
+            if index in self._outcomes:
+                return False
+            self._outcomes[index] = outcome
+            self._running.pop(index, None)
+            if len(self._outcomes) == len(self.photos):
+                self.finished.set()
+            return True
+
+    def give_up_late(self) -> list[tuple[int, str]]:
+        """Record a time-out for photos whose stage takes too long; returns them with the stage that hangs."""
+        now = time.monotonic()
+        with self._lock:
+            late = {
+                index: stage
+                for index, (stage, since) in self._running.items()
+                if stage != "queue" and now - since > self._timeout
+            }
+        given_up = []
+        for index, stage in late.items():
+            photo = self.photos[index]
+            doing = "fetching" if stage == "fetch" else "decoding and searching"
+            error = TimeoutPhotoError(f"{doing} {photo.location} took more than {self._timeout:g} s")
+            if self.settle(index, Outcome.failure(photo, error)):
+                given_up.append((index, stage))
+        return given_up
+
+    def outcomes(self) -> list[Outcome]:
+        with self._lock:
+            return [self._outcomes[index] for index in range(len(self.photos))]

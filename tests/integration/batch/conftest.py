@@ -1,0 +1,84 @@
+import io
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+import pytest
+from moto.server import ThreadedMotoServer
+from PIL import Image
+
+# The workers of the embedded Ray import the fakes by name, as they would import a user's module.
+sys.path.insert(0, str(Path(__file__).parent))
+os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+
+_CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def credentials() -> Iterator[None]:
+    """Workers inherit the environment of the Ray that starts them, so this comes before Ray."""
+    before = {name: os.environ.get(name) for name in _CREDENTIALS}
+    os.environ.update(_CREDENTIALS)
+    yield
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(credentials: None) -> Iterator[None]:
+    """One embedded Ray for all tests: it takes seconds to start, and jobs don't see each other."""
+    from featherface_batch.cluster import ray_session
+
+    with ray_session(None, 2):
+        yield
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(credentials: None) -> Iterator[str]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_endpoint: str, request: pytest.FixtureRequest) -> Iterator[Any]:
+    client = boto3.client("s3", endpoint_url=s3_endpoint)
+    yield client
+    for bucket in client.list_buckets()["Buckets"]:
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket["Name"])
+        for entry in (entry for page in pages for entry in page.get("Contents", ())):
+            client.delete_object(Bucket=bucket["Name"], Key=entry["Key"])
+        client.delete_bucket(Bucket=bucket["Name"])
+
+
+def jpeg(seed: int, width: int = 96, height: int = 64) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).resize((width, height)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of 40 photos: more than one shard."""
+    folder = tmp_path / "photos"
+    for number in range(40):
+        path = folder / f"{number % 3}" / f"{number:02d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(jpeg(number))
+    return folder

@@ -1,0 +1,179 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finders import KILLER, SLEEPER, TroubledFinder
+
+from featherface import Detector, Settings
+from featherface_batch.errors import OutputMismatchError, SourceError, TooManyErrorsError, UsageError
+from featherface_batch.job import JobConfig, JobSummary, annotate
+from featherface_batch.limits import ErrorLimit
+from featherface_batch.s3 import S3Options
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+SETTINGS = Settings(input_size=320, confidence_threshold=0.05)
+
+
+def run(source: object, output: object, **options: Any) -> JobSummary:
+    return annotate(JobConfig(str(source), str(output), **{"settings": SETTINGS, "cpus": 2, **options}))
+
+
+def rows(output: Path, name: str = "annotations.jsonl") -> dict[str, dict[str, Any]]:
+    lines = [json.loads(line) for line in (output / name).read_text(encoding="utf-8").splitlines()]
+    assert len({line["key"] for line in lines}) == len(lines)
+    return {line["key"]: line for line in lines}
+
+
+def codes(output: Path) -> dict[str, str]:
+    return {key: row["error"]["code"] for key, row in rows(output, "errors.jsonl").items()}
+
+
+def keys(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_is_annotated_as_the_detector_would(photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    summary = run(photos, output)
+    found = rows(output)
+    assert set(found) == keys(photos)
+    assert (summary.photos, summary.errors, summary.annotated) == (40, 0, 40)
+    detector = Detector.load(settings=SETTINGS)
+    for key in ("0/00.jpg", "1/37.jpg"):
+        expected = detector.detect((photos / key).read_bytes()).to_dict()
+        assert {name: found[key][name] for name in expected} == expected
+    assert len(json.loads((output / "coco.json").read_text())["images"]) == 40
+    assert json.loads((output / "_SUCCESS").read_text())["photos"] == 40
+    progress = json.loads((output / "progress.json").read_text())
+    assert (progress["done"], progress["photos"], progress["errors"]) == (40, 40, 0)
+
+
+def test_bad_photos_cost_only_themselves(photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    (photos / "broken.jpg").write_bytes((photos / "0/00.jpg").read_bytes()[:400])
+    (photos / "empty.png").write_bytes(b"")
+    (photos / "animation.gif").write_bytes(b"GIF89a" + bytes(50))
+    (photos / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    summary = run(photos, output)
+    assert codes(output) == {
+        "broken.jpg": "unreadable_image",
+        "empty.png": "unreadable_image",
+        "animation.gif": "unsupported_format",
+        "gone.jpg": "missing",
+    }
+    assert (summary.photos, summary.errors) == (44, 4)
+    assert len(rows(output)) == 40
+
+
+def test_a_finished_run_is_not_done_again_and_gains_formats(photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run(photos, output, formats=("jsonl",))
+    before = {path: path.stat().st_mtime_ns for path in (output / "_work").rglob("*.jsonl")}
+    for photo in photos.rglob("*.jpg"):
+        photo.unlink()
+    summary = run(photos, output, formats=("coco", "jsonl"))
+    assert summary.annotated == 0
+    assert {path: path.stat().st_mtime_ns for path in (output / "_work").rglob("*.jsonl")} == before
+    assert (output / "coco.json").exists()
+
+
+def test_only_what_failed_is_tried_again(photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    whole = (photos / "0/00.jpg").read_bytes()
+    (photos / "0/00.jpg").write_bytes(whole[:300])
+    (photos / "2/38.jpg").write_bytes(b"never a photo")
+    run(photos, output)
+    assert set(codes(output)) == {"0/00.jpg", "2/38.jpg"}
+    (photos / "0/00.jpg").write_bytes(whole)
+    # Gone: whatever was finished must not be fetched again.
+    (photos / "1/01.jpg").unlink()
+    summary = run(photos, output, retry_errors=True)
+    assert set(codes(output)) == {"2/38.jpg"}
+    assert (summary.photos, summary.errors) == (40, 1)
+    assert set(rows(output)) == keys(photos) - {"2/38.jpg"} | {"1/01.jpg"}
+
+
+def test_other_options_don_t_mix(photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run(photos, output)
+    with pytest.raises(OutputMismatchError, match=r"confidence_threshold: there 0\.05, now 0\.5"):
+        run(photos, output, settings=Settings(input_size=320))
+    assert (output / "_SUCCESS").exists()
+
+
+def test_a_photo_that_kills_its_worker_costs_no_neighbour(photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    for name in ("0/03.jpg", "1/19.jpg"):
+        path = photos / name
+        path.write_bytes(path.read_bytes() + KILLER)
+    run(photos, output, load=TroubledFinder)
+    assert codes(output) == {"0/03.jpg": "worker_crash", "1/19.jpg": "worker_crash"}
+    assert len(rows(output)) == 38
+    assert not [path for path in (output / "_work/attempts").rglob("*") if path.is_file()]
+
+
+def test_a_slow_photo_ends_as_a_time_out(photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    for name in ("0/03.jpg", "0/06.jpg", "1/19.jpg"):
+        path = photos / name
+        path.write_bytes(path.read_bytes() + SLEEPER)
+    run(photos, output, load=TroubledFinder, timeout=2.0)
+    assert set(codes(output).values()) == {"timeout"}
+    assert len(rows(output)) == 37
+
+
+def test_a_run_that_goes_wrong_stops_and_can_go_on(photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    for path in photos.rglob("*.jpg"):
+        path.write_bytes(b"not a photo")
+    with pytest.raises(TooManyErrorsError, match="may"):
+        run(photos, output, max_errors=ErrorLimit(count=3))
+    assert not (output / "_SUCCESS").exists()
+    assert json.loads((output / "progress.json").read_text())["state"] == "stopped"
+    assert run(photos, output).errors == 40
+
+
+def test_a_source_without_photos_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError, match="holds no photo"):
+        run(tmp_path / "empty", tmp_path / "out")
+
+
+@pytest.mark.parametrize("inside", ["", "faces"])
+def test_the_output_must_not_lie_in_the_source(photos: Path, inside: str) -> None:
+    with pytest.raises(UsageError, match="choose another place"):
+        run(photos, photos / inside)
+
+
+def test_bucket_to_bucket(photos: Path, tmp_path: Path, s3: Any, s3_endpoint: str) -> None:
+    s3.create_bucket(Bucket="photos")
+    s3.create_bucket(Bucket="results")
+    for path in photos.rglob("*.jpg"):
+        name = path.relative_to(photos).as_posix()
+        s3.put_object(Bucket="photos", Key=f"set a/{name}", Body=path.read_bytes())
+    s3.put_object(Bucket="photos", Key="set a/odd + name%20é.jpg", Body=b"broken")
+    s3.put_object(Bucket="photos", Key="set b/other.jpg", Body=b"not listed")
+    options = S3Options(endpoint_url=s3_endpoint)
+    summary = run("s3://photos/set a", "s3://results/run 1", s3=options)
+    assert (summary.photos, summary.errors) == (41, 1)
+    local = tmp_path / "local"
+    run(photos, local)
+
+    def read(name: str) -> dict[str, dict[str, Any]]:
+        body = s3.get_object(Bucket="results", Key=f"run 1/{name}")["Body"].read().decode()
+        return {row["key"]: row for row in map(json.loads, body.splitlines())}
+
+    assert {key: row["faces"] for key, row in read("annotations.jsonl").items()} == {
+        key: row["faces"] for key, row in rows(local).items()
+    }
+    assert {key: row["error"]["code"] for key, row in read("errors.jsonl").items()} == {
+        "odd + name%20é.jpg": "unsupported_format"
+    }
+    assert run("s3://photos/set a/", "s3://results/run 1", s3=options).annotated == 0
+
+
+def test_a_bucket_that_is_not_there_is_named(tmp_path: Path, s3: Any, s3_endpoint: str) -> None:
+    with pytest.raises(SourceError, match=r"s3://nowhere/.*NoSuchBucket"):
+        run("s3://nowhere/photos", tmp_path / "out", s3=S3Options(endpoint_url=s3_endpoint))

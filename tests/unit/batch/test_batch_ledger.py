@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import pytest
+
+from featherface import Detections
+from featherface_batch.errors import MissingPhotoError, OutputMismatchError, ReconciliationError
+from featherface_batch.ledger import Ledger
+from featherface_batch.plan import Part, Plan, Shard
+from featherface_batch.records import Outcome, Photo, Tally
+from featherface_batch.storage import LocalStorage
+
+PHOTOS = tuple(Photo(f"{name}.jpg", f"/photos/{name}.jpg") for name in "abc")
+SHARD = Shard("00000-00000", 4, PHOTOS)
+PLAN = Plan((Part("00000-00000", 3, 1),))
+FINE = [Outcome.success(photo, Detections(10, 10)) for photo in PHOTOS]
+ONE_FAILED = [*FINE[:2], Outcome.failure(PHOTOS[2], MissingPhotoError("gone"))]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(LocalStorage(tmp_path / "out"))
+
+
+def test_a_run_goes_on_under_the_same_identity_only(ledger: Ledger) -> None:
+    assert ledger.open({"model": "a", "size": 640}) is False
+    assert ledger.open({"size": 640, "model": "a"}) is True
+    with pytest.raises(OutputMismatchError, match=r"model: there 'a', now 'b'.*choose another output"):
+        ledger.open({"model": "b", "size": 640})
+
+
+def test_a_place_with_other_files_is_left_alone(ledger: Ledger, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.doc").write_text("precious")
+    with pytest.raises(OutputMismatchError, match=r"thesis\.doc"):
+        ledger.open({"model": "a"})
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.doc"]
+
+
+def test_a_commit_can_be_read_back_and_counted(ledger: Ledger) -> None:
+    assert ledger.commit(SHARD, ONE_FAILED) == Tally(3, 1)
+    assert ledger.tally(SHARD.part) == Tally(3, 1)
+    assert ledger.recorded(SHARD.part, 4) == ONE_FAILED
+    assert list(ledger.outcomes(PLAN)) == ONE_FAILED
+
+
+def test_only_a_retry_takes_a_shard_with_errors_as_unfinished(ledger: Ledger) -> None:
+    ledger.commit(SHARD, ONE_FAILED)
+    assert ledger.finished(SHARD.part, retry_errors=False) == {4}
+    assert ledger.finished(SHARD.part, retry_errors=True) == frozenset()
+
+
+def test_a_retry_replaces_what_was_recorded(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.commit(SHARD, ONE_FAILED)
+    ledger.commit(SHARD, FINE)
+    assert ledger.tally(SHARD.part) == Tally(3, 0)
+    assert len(list((tmp_path / "out/_work/results/00000-00000").iterdir())) == 1
+
+
+def test_of_two_files_of_a_shard_the_one_with_fewer_errors_counts(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.commit(SHARD, FINE)
+    newer = next((tmp_path / "out/_work/results/00000-00000").iterdir())
+    kept = newer.read_bytes()
+    newer.unlink()
+    ledger.commit(SHARD, ONE_FAILED)
+    newer.write_bytes(kept)
+    assert ledger.tally(SHARD.part) == Tally(3, 0)
+    assert list(ledger.outcomes(PLAN)) == FINE
+
+
+@pytest.mark.parametrize("outcomes", [FINE[:2], [*FINE, FINE[0]], [FINE[1], FINE[0], FINE[2]]])
+def test_a_commit_takes_exactly_the_photos_of_its_shard(ledger: Ledger, outcomes: list[Outcome]) -> None:
+    with pytest.raises(ReconciliationError, match="has 3 photos"):
+        ledger.commit(SHARD, outcomes)
+
+
+def test_a_missing_shard_does_not_reconcile(ledger: Ledger) -> None:
+    with pytest.raises(ReconciliationError, match="1 shards, 0 are recorded"):
+        list(ledger.outcomes(PLAN))
+
+
+def test_a_shortened_file_does_not_reconcile(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.commit(SHARD, FINE)
+    file = next((tmp_path / "out/_work/results/00000-00000").iterdir())
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:2]))
+    with pytest.raises(ReconciliationError, match="should have 3 lines, it has 2"):
+        list(ledger.outcomes(PLAN))
+
+
+def test_an_attempt_leaves_a_trace_until_it_ends(ledger: Ledger) -> None:
+    name = ledger.begin_attempt(SHARD)
+    assert ledger.lost_attempts(SHARD) == [name]
+    ledger.end_attempt(name)
+    assert ledger.lost_attempts(SHARD) == []
+
+
+def test_the_plan_is_there_once_it_is_saved(ledger: Ledger) -> None:
+    assert ledger.plan() is None
+    ledger.save_plan(PLAN)
+    assert ledger.plan() == PLAN

@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import pytest
+
+from featherface_batch.errors import SourceError, UsageError
+from featherface_batch.s3 import S3Address, S3Options
+from featherface_batch.sources import FolderSource, open_source
+
+
+def make(folder: Path, *names: str) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return folder
+
+
+def test_a_folder_lists_photos_in_a_fixed_order_with_their_sizes(tmp_path: Path) -> None:
+    make(
+        tmp_path,
+        "b.JPG",
+        "a/2.png",
+        "a/1.webp",
+        "a/deep/er.jpeg",
+        "notes.txt",
+        ".hidden.jpg",
+        ".cache/x.jpg",
+        "raw",
+    )
+    photos = list(open_source(str(tmp_path), S3Options()).photos(""))
+    assert [photo.key for photo in photos] == ["a/1.webp", "a/2.png", "a/deep/er.jpeg", "b.JPG", "raw"]
+    assert [photo.size for photo in photos] == [len(photo.key) for photo in photos]
+    assert all(Path(photo.location).read_bytes() == photo.key.encode() for photo in photos)
+
+
+def test_formats_that_the_detector_does_not_read_are_listed_so_that_they_get_a_record(tmp_path: Path) -> None:
+    make(tmp_path, "a.gif", "b.heic", "c.tiff")
+    assert len(list(FolderSource(tmp_path).photos(""))) == 3
+
+
+def test_links_to_photos_are_followed_and_circles_are_not(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg")
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "a.jpg")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (tmp_path / "circle").symlink_to(tmp_path)
+    assert [(photo.key, photo.size) for photo in FolderSource(tmp_path).photos("")] == [
+        ("a.jpg", 5),
+        ("gone.jpg", None),
+        ("link.jpg", 5),
+    ]
+
+
+def test_a_source_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="there is no"):
+        open_source(str(tmp_path / "nowhere"), S3Options())
+
+
+def test_one_photo_is_not_a_source(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg")
+    with pytest.raises(SourceError, match="featherface detect"):
+        open_source(str(tmp_path / "a.jpg"), S3Options())
+
+
+@pytest.mark.parametrize("text", ["s3://", "s3:///key", "bucket/key"])
+def test_an_address_needs_a_bucket(text: str) -> None:
+    with pytest.raises(UsageError, match="s3://bucket/prefix"):
+        S3Address.parse(text)
+
+
+def test_an_address_has_children() -> None:
+    assert str(S3Address.parse("s3://bucket/a").child("b/c")) == "s3://bucket/a/b/c"
+    assert str(S3Address.parse("s3://bucket/a/").child("b")) == "s3://bucket/a/b"
+    assert str(S3Address.parse("s3://bucket").child("b")) == "s3://bucket/b"
