@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from featherface_training.evaluation import PhotoTruth, evaluate
-from featherface_training.evaluation.errors import EvaluationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from featherface_training.evaluation import PhotoTruth, evaluate
+from featherface_training.evaluation.errors import EvaluationError
 
 
 def overlap(a, b):

@@ -74,5 +74,5 @@ def test_a_folded_detector_gives_back_the_same_backbone(tmp_path):
 def test_weights_of_another_network_are_refused(tmp_path):
     path = tmp_path / "other.pth"
     torch.save({"state_dict": {"fc.weight": torch.zeros(2)}}, path)
-    with pytest.raises(InitialisationError, match="lacks 162 tensors of MobileNetV1-0.25"):
+    with pytest.raises(InitialisationError, match=r"lacks 162 tensors of MobileNetV1-0\.25"):
         initialise_backbone(build_model("nano").backbone, path, torch.zeros(1, 3, 32, 32))

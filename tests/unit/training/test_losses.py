@@ -3,6 +3,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from hypothesis import given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
 from featherface.priors import decode_boxes as deployed_boxes  # noqa: E402
 from featherface.priors import decode_landmarks as deployed_landmarks  # noqa: E402
 from featherface.priors import make_priors  # noqa: E402
@@ -15,8 +18,6 @@ from featherface_training.losses.multitask import (  # noqa: E402
     encode_landmarks,
     multitask_loss,
 )
-from hypothesis import given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
 
 PRIORS = torch.from_numpy(make_priors(96, 128).copy())
 

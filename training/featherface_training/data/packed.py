@@ -71,7 +71,9 @@ class PackedDataset:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.index = json.loads((folder / "index.json").read_text())
-        faces = np.load(folder / "faces.npz")
+        # an .npz reads an array anew at every access
+        with np.load(folder / "faces.npz") as archive:
+            faces = dict(archive)
         bounds = np.searchsorted(faces["owners"], np.arange(len(self.index) + 1))
         self._boxes = [faces["boxes"][a:b] for a, b in pairwise(bounds)]
         self._landmarks = [faces["landmarks"][a:b] for a, b in pairwise(bounds)]
