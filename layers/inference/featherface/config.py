@@ -27,11 +27,10 @@ MAX_BATCH: Final = 8
 """Photos that may share one run of the session."""
 
 _MIB: Final = 1024 * 1024
-# What the process holds before the first photo (interpreter, libraries, session with its arena at 640
-# pixels), and what one pixel of a photo costs at most while it is decoded. Measured; see
-# tests/unit/test_memory.py.
-_BASE_BYTES: Final = 160 * _MIB
-_BYTES_PER_PIXEL: Final = 8
+# What the process holds without a photo: interpreter, libraries, a session with its arena (90 to 120 MiB,
+# measured with both models and inputs up to 1024). The least limit leaves room for photos of two megapixels.
+_BASE_BYTES: Final = 128 * _MIB
+_LEAST_MEMORY_MB: Final = 160
 
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "model": ("nano", "v1"),
@@ -80,8 +79,9 @@ class Settings:
     max_detections : int
         Faces per photo, the most confident first.
     memory_limit_mb : int
-        Memory in MiB that the detector may use; 0 for no limit. On the CPU, photos that could not be decoded
-        within it are refused as too large; on a GPU it limits onnxruntime's arena as well.
+        Memory in MiB that a process with this detector may use for one photo at a time; 0 for no limit. What
+        else the process holds comes on top. Photos whose decoding might exceed it are refused as too large;
+        on a GPU it limits onnxruntime's arena as well.
     max_image_bytes, max_image_pixels : int
         Larger photos are refused before they are decoded.
 
@@ -108,23 +108,16 @@ class Settings:
     def __post_init__(self) -> None:
         for field in fields(self):
             _check(field.name, getattr(self, field.name))
-        if self.memory_limit_mb and self._pixels_in_memory() < 1_000_000:
-            least = (_BASE_BYTES + 1_000_000 * _BYTES_PER_PIXEL) // _MIB + 1
+        if 0 < self.memory_limit_mb < _LEAST_MEMORY_MB:
             raise ConfigurationError(
-                f"memory_limit_mb must be 0 (no limit) or at least {least}, enough for one megapixel; "
-                f"got {self.memory_limit_mb}"
+                f"memory_limit_mb must be 0 (none) or at least {_LEAST_MEMORY_MB}; got {self.memory_limit_mb}"
             )
-
-    def _pixels_in_memory(self) -> int:
-        return (self.memory_limit_mb * _MIB - _BASE_BYTES) // _BYTES_PER_PIXEL
 
     @property
     def image_limits(self) -> ImageLimits:
         """What a photo may cost, with the memory limit taken into account."""
-        pixels = self.max_image_pixels
-        if self.memory_limit_mb:
-            pixels = min(pixels, self._pixels_in_memory())
-        return ImageLimits(max_bytes=self.max_image_bytes, max_pixels=pixels)
+        memory = self.memory_limit_mb * _MIB - _BASE_BYTES if self.memory_limit_mb else None
+        return ImageLimits(self.max_image_bytes, self.max_image_pixels, memory)
 
     def with_options(self, options: DetectOptions | None) -> Settings:
         """Return these settings with the options of one call in place of their own."""

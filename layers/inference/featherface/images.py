@@ -43,6 +43,10 @@ FORMATS: Final = (
 PILLOW_PIXEL_LIMIT: Final = 178_956_970
 """Pillow refuses to open anything above twice its ``MAX_IMAGE_PIXELS``, whatever our own limit says."""
 
+_MIB: Final = 1024 * 1024
+# What decoding takes at most, measured on the worst of each: progressive CMYK, 16 bit and alpha, and for WebP
+# the canvases that libwebp keeps for animations. Four of them are Pillow's own pixels.
+_BYTES_PER_PIXEL: Final = {"JPEG": 8, "PNG": 8, "BMP": 8, "WEBP": 16}
 _ORIENTATION_TAG: Final = 0x0112
 _BACKGROUND: Final = (255, 255, 255)
 
@@ -90,10 +94,14 @@ class ImageLimits:
         Encoded size.
     max_pixels : int
         Width times height as the header states them. Pillow's own limit, `PILLOW_PIXEL_LIMIT`, holds as well.
+    max_memory : int or None
+        Bytes that the encoded and the decoded photo may take together, by the worst case of its format; None
+        for no limit.
     """
 
     max_bytes: int = 20 * 1024 * 1024
     max_pixels: int = 64_000_000
+    max_memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,6 +170,7 @@ def decode(
     try:
         with Image.open(io.BytesIO(data), formats=[kind]) as stored:
             _check_size(stored.size, limits)
+            _check_memory(stored.size, kind, len(data), limits)
             width, height = stored.size
             factor = _reduction(stored.size, long_side)
             extent = (width / factor, height / factor)
@@ -216,6 +225,15 @@ def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
         raise ImageTooLargeError(
             f"the photo has {width} x {height} = {width * height:,} pixels; "
             f"at most {limits.max_pixels:,} are accepted. Scale it down first"
+        )
+
+
+def _check_memory(size: tuple[int, int], kind: str, encoded: int, limits: ImageLimits) -> None:
+    needed = encoded + size[0] * size[1] * _BYTES_PER_PIXEL[kind]
+    if limits.max_memory is not None and needed > limits.max_memory:
+        raise ImageTooLargeError(
+            f"a {kind} photo of {size[0]} x {size[1]} pixels may take {needed / _MIB:,.0f} MiB to decode; "
+            f"{limits.max_memory / _MIB:,.0f} MiB are left of the memory limit. Scale it down first"
         )
 
 

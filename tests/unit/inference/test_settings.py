@@ -103,7 +103,7 @@ def test_other_variables_are_left_alone() -> None:
         ({"confidence_threshold": "0.5"}, "confidence_threshold must be a number from 0.0 to 1.0; got '0.5'"),
         ({"confidence_threshold": float("nan")}, "confidence_threshold must be from 0.0 to 1.0; got nan"),
         ({"max_image_pixels": PILLOW_PIXEL_LIMIT + 1}, "max_image_pixels must be from 1 to"),
-        ({"memory_limit_mb": 32}, r"memory_limit_mb must be 0 \(no limit\) or at least"),
+        ({"memory_limit_mb": 32}, r"memory_limit_mb must be 0 \(none\) or at least"),
     ],
 )
 def test_wrong_values_are_explained(values: dict[str, Any], reason: str) -> None:
@@ -170,10 +170,13 @@ def test_options_are_checked() -> None:
         DetectOptions(nms_threshold=-1)
 
 
-def test_a_memory_limit_caps_the_pixels() -> None:
-    limits = [Settings(memory_limit_mb=mb).image_limits.max_pixels for mb in (256, 512, 1024, 0)]
-    assert limits == sorted(limits)
-    assert limits[0] < limits[1] < limits[-1] == Settings().max_image_pixels
+def test_a_memory_limit_leaves_the_rest_to_photos() -> None:
+    assert Settings().image_limits.max_memory is None
+    small, large = (Settings(memory_limit_mb=mb).image_limits.max_memory for mb in (256, 512))
+    assert small is not None
+    assert large is not None
+    assert 0 < small < 256 * 2**20
+    assert large - small == 256 * 2**20
 
 
 def test_image_limits_follow_the_settings() -> None:
