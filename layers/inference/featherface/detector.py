@@ -26,6 +26,8 @@ __all__ = ["Detector", "ModelInfo", "PreparedImage"]
 
 # Bounds the time of suppression on a hostile photo at a low threshold; photos full of people stay far below.
 _CANDIDATES: Final = 5000
+# The logit of a threshold is rounded; whether a face passes is decided by the confidence that is reported.
+_ROUNDING: Final = 1e-3
 # Less than a pixel of a face within the photo is no face that anybody could mark.
 _LEAST_SIDE: Final = 1.0
 # Photos that wait for others of their bucket, as a multiple of the batch size: bounds the memory of
@@ -289,18 +291,20 @@ def _read_outputs(outputs: Outputs, transform: Transform, settings: Settings) ->
     if not (np.isfinite(margins).all() and np.isfinite(boxes).all() and np.isfinite(landmarks).all()):
         raise ProviderError("the network's outputs are not finite: the execution provider computes wrongly")
     # Only what passes the threshold is decoded: a few priors of thousands.
-    kept = np.flatnonzero(margins >= _logit(settings.confidence_threshold))
+    kept = np.flatnonzero(margins >= _logit(settings.confidence_threshold) - _ROUNDING)
+    # The logistic function, in a form that does not overflow.
+    confidences = 0.5 + 0.5 * np.tanh(margins[kept] / 2.0)
+    above = confidences >= settings.confidence_threshold
+    kept, confidences = kept[above], confidences[above]
     if kept.size > _CANDIDATES:
-        strongest = np.argsort(-margins[kept], kind="stable")[:_CANDIDATES]
-        kept = kept[np.sort(strongest)]
+        strongest = np.argsort(-confidences, kind="stable")[:_CANDIDATES]
+        kept, confidences = kept[strongest], confidences[strongest]
     priors = make_priors(*transform.bucket)[kept]
     corners = decode_boxes(boxes[kept], priors)
-    best = non_maximum_suppression(corners, margins[kept], settings.nms_threshold, settings.max_detections)
-    # The logistic function, in a form that does not overflow.
-    confidences = 0.5 + 0.5 * np.tanh(margins[kept][best] / 2.0)
+    best = non_maximum_suppression(corners, confidences, settings.nms_threshold, settings.max_detections)
     corners_in_photo = transform.to_photo(corners[best])
     points = transform.to_photo(decode_landmarks(landmarks[kept][best], priors[best]))
-    faces = _faces(confidences, corners_in_photo, points, transform.width, transform.height)
+    faces = _faces(confidences[best], corners_in_photo, points, transform.width, transform.height)
     return Detections(transform.width, transform.height, faces)
 
 

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import featherface
+from featherface import Detections, Detector, Settings, cli
+from featherface.packages import Manifest
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run_(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = int(end.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run_
+
+
+@pytest.fixture
+def photo(tmp_path: Path, scene: Callable[..., Image.Image]) -> Path:
+    path = tmp_path / "scene.jpg"
+    scene(200, 150, 1).save(path, quality=95)
+    return path
+
+
+def test_version(run: Run) -> None:
+    assert run("--version") == (0, f"featherface {featherface.__version__}\n", "")
+
+
+def test_detect_prints_one_document(run: Run, photo: Path) -> None:
+    code, out, _ = run(
+        "detect", photo, photo, "--device", "cpu", "--confidence", 0.001, "--max-detections", 3
+    )
+    assert code == 0
+    document = json.loads(out)
+    settings = Settings(device="cpu", confidence_threshold=0.001, max_detections=3)
+    expected = Detector.load(settings=settings).detect(photo.read_bytes())
+    assert document["model"]["model"] == "nano"
+    assert document["photos"] == [{"path": str(photo), "detections": expected.to_dict()}] * 2
+    assert Detections.from_dict(document["photos"][0]["detections"]).width == 200
+
+
+def test_detect_goes_on_after_a_bad_photo(run: Run, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"GIF89a")
+    code, out, _ = run("detect", tmp_path / "bad.jpg", tmp_path / "missing.jpg", photo, "--model", "v1")
+    bad, missing, good = json.loads(out)["photos"]
+    assert code == 1
+    assert bad["error"]["code"] == "unsupported_format"
+    assert missing["error"]["code"] == "file"
+    assert "detections" in good
+
+
+def test_detect_draws(run: Run, photo: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "scene.jpg"
+    other.parent.mkdir()
+    other.write_bytes(photo.read_bytes())
+    pictures = tmp_path / "new" / "pictures"
+    code, out, _ = run("detect", photo, other, "--draw", pictures, "--confidence", 0.001)
+    paths = [Path(answer["picture"]) for answer in json.loads(out)["photos"]]
+    assert code == 0
+    assert sorted(pictures.iterdir()) == sorted(paths)
+    assert len(set(paths)) == 2
+    with Image.open(paths[0]) as picture, Image.open(photo) as original:
+        assert picture.size == original.size
+        assert np.asarray(picture).shape == (150, 200, 3)
+
+
+def test_detect_by_profile(run: Run, photo: Path, tmp_path: Path) -> None:
+    profile = tmp_path / "mine.yaml"
+    profile.write_text("model: v1\ninput_size: 320\n")
+    code, out, _ = run("detect", photo, "--profile", profile)
+    assert code == 0
+    assert json.loads(out)["model"]["model"] == "v1"
+
+
+def test_a_wrong_setting_is_a_usage_error(run: Run, photo: Path) -> None:
+    code, out, err = run("detect", photo, "--input-size", 333)
+    assert (code, out) == (2, "")
+    assert "multiple of 32; got 333" in err
+    assert "[configuration]" in err
+
+
+def test_validate_all(run: Run) -> None:
+    code, out, _ = run("validate")
+    assert code == 0
+    assert "trainable parameters: 344,254" in out
+    assert "trainable parameters: 487,103" in out
+    assert "FAIL" not in out
+
+
+def test_validate_one(run: Run) -> None:
+    code, out, _ = run("validate", "--model", "v1", "--precision", "fp32")
+    assert code == 0
+    assert "344,254" not in out
+
+
+def test_validate_a_tampered_file(run: Run, manifest: Manifest, tmp_path: Path) -> None:
+    source = manifest.package("nano").file("fp32").path
+    data = bytearray(source.read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / source.name).write_bytes(data)
+    code, out, _ = run("validate", tmp_path / source.name)
+    assert code == 1
+    assert "ok    size" in out
+    assert "FAIL" in out
+    assert "[model_hash]" in out
+
+
+@pytest.mark.parametrize("arguments", [("other.onnx",), ("--model", "big")])
+def test_validate_what_is_not_listed(arguments: tuple[str, ...], run: Run) -> None:
+    code, out, err = run("validate", *arguments)
+    assert (code, out) == (1, "")
+    assert "[model_manifest]" in err
+
+
+# ---------------------------------------------------------------- other packages' commands
+
+
+@pytest.fixture
+def plugged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Three commands: one works, one lacks a dependency, one is not where its entry point says."""
+    (tmp_path / "plugin_good.py").write_text(
+        "def command(subparsers):\n"
+        "    parser = subparsers.add_parser('good')\n"
+        "    parser.add_argument('--times', type=int)\n"
+        "    parser.set_defaults(func=lambda arguments: print('ran', arguments.times) or 0)\n"
+    )
+    (tmp_path / "plugin_lacking.py").write_text("import a_package_that_is_not_installed\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    entries = [
+        EntryPoint("good", "plugin_good:command", cli.COMMAND_GROUP),
+        EntryPoint("lacking", "plugin_lacking:command", cli.COMMAND_GROUP),
+        EntryPoint("gone", "plugin_good:gone", cli.COMMAND_GROUP),
+    ]
+    monkeypatch.setattr(cli, "entry_points", lambda group: entries)
+    return tmp_path
+
+
+def test_a_plugged_command_runs(run: Run, plugged: Path) -> None:
+    assert run("good", "--times", 3) == (0, "ran 3\n", "")
+
+
+@pytest.mark.parametrize("name", ["lacking", "gone"])
+def test_a_broken_command_says_what_it_needs(name: str, run: Run, plugged: Path) -> None:
+    code, out, err = run(name, "--whatever", 3)
+    assert (code, out) == (2, "")
+    assert f"{name} cannot be loaded" in err
+    assert "pip install" in err
+
+
+def test_a_broken_command_does_not_break_the_others(run: Run, plugged: Path) -> None:
+    assert run("good")[0] == 0
+    code, out, _ = run("--help")
+    assert code == 0
+    assert all(name in out for name in ("detect", "validate", "good", "lacking", "gone"))
+
+
+def test_an_unknown_command(run: Run) -> None:
+    code, _, err = run("detct")
+    assert code == 2
+    assert "invalid choice" in err
