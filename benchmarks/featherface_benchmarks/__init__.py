@@ -1,0 +1,1 @@
+"""Benchmarks: ratios from interleaved runs, never a timed test."""
