@@ -6,7 +6,7 @@
 """
 
 from featherface.config import PROFILES, DetectOptions, Settings, load_settings
-from featherface.detections import DETECTIONS_SCHEMA, BoundingBox, Detections, Face, Landmarks, Point
+from featherface.detections import BoundingBox, Detections, Face, Landmarks, Point
 from featherface.detector import Detector, ModelInfo, PreparedImage
 from featherface.errors import (
     ConfigurationError,
@@ -23,6 +23,7 @@ from featherface.errors import (
     UnsupportedFormatError,
 )
 from featherface.images import ImageLimits
+from featherface.schema import DETECTIONS_SCHEMA
 
 __version__ = "0.1.0"
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-__all__ = ["DETECTIONS_SCHEMA", "SCHEMA_VERSION", "BoundingBox", "Detections", "Face", "Landmarks", "Point"]
+__all__ = ["SCHEMA_VERSION", "BoundingBox", "Detections", "Face", "Landmarks", "Point"]
 
 SCHEMA_VERSION: Final = "1.0"
 
@@ -222,7 +222,7 @@ class Detections:
                 raise ValueError(f"faces must be sorted by confidence, highest first; face {index} is not")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form that `DETECTIONS_SCHEMA` describes.
+        """Return the JSON form that `featherface.schema.DETECTIONS_SCHEMA` describes.
 
         Rounding happens here and nowhere else: coordinates to 2 decimals, ratios to 6, confidences to 4.
         Ratios are taken of the rounded coordinates, so writing, reading and writing again changes nothing.
@@ -276,52 +276,3 @@ class Detections:
                 for face in faces
             ),
         )
-
-
-def _object(members: Mapping[str, Any], description: str) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "description": description,
-        "properties": dict(members),
-        "required": list(members),
-        "additionalProperties": False,
-    }
-
-
-_NUMBER: Final = {"type": "number"}
-_NOT_NEGATIVE: Final = {"type": "number", "minimum": 0}
-_RATIO: Final = {"type": "number", "minimum": 0, "maximum": 1.02}
-
-DETECTIONS_SCHEMA: Final[Mapping[str, Any]] = {
-    "$schema": "https://json-schema.org/draft/2020-12/schema",
-    "title": "FeatherFace detections of one photo",
-    **_object(
-        {
-            "schema_version": {"const": SCHEMA_VERSION},
-            "image": _object(
-                {"width": {"type": "integer", "minimum": 1}, "height": {"type": "integer", "minimum": 1}},
-                "Size of the upright original photo in pixels.",
-            ),
-            "faces": {
-                "type": "array",
-                "description": "Sorted by confidence, highest first.",
-                "items": _object(
-                    {
-                        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
-                        "box": _object(dict.fromkeys(_BOX_NAMES, _NOT_NEGATIVE), "In pixels."),
-                        "box_ratio": _object(dict.fromkeys(_BOX_NAMES, _RATIO), "As parts of the photo."),
-                        "landmarks": _object(
-                            {
-                                field.name: _object({"x": _NUMBER, "y": _NUMBER}, "In pixels.")
-                                for field in fields(Landmarks)
-                            },
-                            "In pixels; left and right as seen; may lie outside of the photo.",
-                        ),
-                    },
-                    "One face.",
-                ),
-            },
-        },
-        "Coordinates are pixels of the upright original photo, x to the right, y down.",
-    ),
-}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,24 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from featherface.config import MAX_BATCH, DetectOptions, Settings, load_settings
-from featherface.detections import BoundingBox, Detections, Face, Landmarks, Point
-from featherface.errors import ImageError, ProviderError
+from featherface.detections import Detections
+from featherface.errors import ImageError
 from featherface.images import decode
-from featherface.nms import non_maximum_suppression
 from featherface.packages import load_manifest
-from featherface.priors import decode_boxes, decode_landmarks, make_priors
+from featherface.postprocess import read_outputs
+from featherface.priors import make_priors
 from featherface.resize import Bucket, Transform, plan, to_model_input
-from featherface.runtime import Outputs, Provider, Session
+from featherface.runtime import Provider, Session
 from featherface.validation import load_validated
 
 __all__ = ["Detector", "ModelInfo", "PreparedImage"]
 
-# Bounds the time of suppression on a hostile photo at a low threshold; photos full of people stay far below.
-_CANDIDATES: Final = 5000
-# The logit of a threshold is rounded; whether a face passes is decided by the confidence that is reported.
-_ROUNDING: Final = 1e-3
-# Less than a pixel of a face within the photo is no face that anybody could mark.
-_LEAST_SIDE: Final = 1.0
 # Photos that wait for others of their bucket, as a multiple of the batch size: bounds the memory of
 # detect_batch.
 _WAITING_BATCHES: Final = 4
@@ -279,56 +272,5 @@ class Detector:
             outputs = self._session.run(np.stack([image.pixels for image in chunk]))
             for row, image in enumerate(chunk):
                 one = (outputs[0][row], outputs[1][row], outputs[2][row])
-                results.append(_read_outputs(one, image.transform, settings))
+                results.append(read_outputs(one, image.transform, settings))
         return results
-
-
-def _read_outputs(outputs: Outputs, transform: Transform, settings: Settings) -> Detections:
-    """Turn one photo's outputs, (P, 2), (P, 4) and (P, 10), into its faces."""
-    logits, boxes, landmarks = outputs
-    # Softmax over two classes is the logistic function of their difference.
-    margins = logits[:, 1].astype(np.float64) - logits[:, 0]
-    if not (np.isfinite(margins).all() and np.isfinite(boxes).all() and np.isfinite(landmarks).all()):
-        raise ProviderError("the network's outputs are not finite: the execution provider computes wrongly")
-    # Only what passes the threshold is decoded: a few priors of thousands.
-    kept = np.flatnonzero(margins >= _logit(settings.confidence_threshold) - _ROUNDING)
-    # The logistic function, in a form that does not overflow.
-    confidences = 0.5 + 0.5 * np.tanh(margins[kept] / 2.0)
-    above = confidences >= settings.confidence_threshold
-    kept, confidences = kept[above], confidences[above]
-    if kept.size > _CANDIDATES:
-        strongest = np.argsort(-confidences, kind="stable")[:_CANDIDATES]
-        kept, confidences = kept[strongest], confidences[strongest]
-    priors = make_priors(*transform.bucket)[kept]
-    corners = decode_boxes(boxes[kept], priors)
-    best = non_maximum_suppression(corners, confidences, settings.nms_threshold, settings.max_detections)
-    corners_in_photo = transform.to_photo(corners[best])
-    points = transform.to_photo(decode_landmarks(landmarks[kept][best], priors[best]))
-    faces = _faces(confidences[best], corners_in_photo, points, transform.width, transform.height)
-    return Detections(transform.width, transform.height, faces)
-
-
-def _faces(
-    confidences: npt.NDArray[np.float64],
-    corners: npt.NDArray[np.float64],
-    points: npt.NDArray[np.float64],
-    width: int,
-    height: int,
-) -> tuple[Face, ...]:
-    """Clip boxes to the photo and drop what lies outside of it."""
-    clipped = np.clip(corners, 0.0, [width, height, width, height])
-    sides = clipped[:, 2:] - clipped[:, :2]
-    faces = []
-    for row in np.flatnonzero((sides >= _LEAST_SIDE).all(axis=1)):
-        left, top = clipped[row, :2].tolist()
-        across, down = sides[row].tolist()
-        x, y = points[row, 0::2].tolist(), points[row, 1::2].tolist()
-        landmarks = Landmarks(*(Point(*pair) for pair in zip(x, y, strict=True)))
-        faces.append(Face(float(confidences[row]), BoundingBox(left, top, across, down), landmarks))
-    return tuple(faces)
-
-
-def _logit(probability: float) -> float:
-    if probability <= 0.0:
-        return -math.inf
-    return math.inf if probability >= 1.0 else math.log(probability / (1.0 - probability))

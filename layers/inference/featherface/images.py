@@ -8,6 +8,7 @@ Rules, all decided by content and never by a file's name:
 * The EXIF orientation (1 to 8; JPEG, PNG, WebP) is applied. An orientation that cannot be read counts as 1.
 * Alpha is composited over white, as a page would show it. 16 bit samples keep their high byte. CMYK is taken
   as Adobe writes it (inverted in JPEG). Embedded colour profiles are not applied.
+* A progressive JPEG may have 64 scans; a photo's ten would do.
 * When the caller needs fewer pixels than the photo has, the photo is decoded smaller: JPEG in the DCT domain,
   which saves most of the time and memory, the others by averaging blocks. The coordinate frame stays the
   original's.
@@ -28,7 +29,8 @@ import numpy.typing as npt
 # Pillow has (some forty) at the first WebP, in whichever thread meets it.
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
-from featherface.errors import ImageTooLargeError, UnreadableImageError, UnsupportedFormatError
+from featherface.containers import check_scans, sniff
+from featherface.errors import ImageError, ImageTooLargeError, UnreadableImageError
 
 __all__ = ["FORMATS", "PILLOW_PIXEL_LIMIT", "DecodedImage", "ImageLimits", "decode"]
 
@@ -63,25 +65,6 @@ _UPRIGHT: Final = {
 
 Region = tuple[float, float, float, float]
 """Left, top, right and bottom in pixels of a decoded image."""
-
-_OTHER_FORMATS: Final = (
-    (0, b"GIF8", "GIF"),
-    (0, b"II*\0", "TIFF"),
-    (0, b"MM\0*", "TIFF"),
-    (4, b"ftypavif", "AVIF"),
-    (4, b"ftyphei", "HEIC"),
-    (4, b"ftypmif1", "HEIF"),
-    (4, b"ftyp", "MP4 or another ISO media file"),
-    (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
-    (0, b"%PDF", "PDF"),
-    (0, b"PK\3\4", "a ZIP archive"),
-    (0, b"\x1f\x8b", "a gzip archive"),
-    (0, b"8BPS", "Photoshop"),
-    (0, b"<", "text such as HTML, XML or SVG"),
-    (0, b"{", "text such as JSON"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +149,13 @@ def decode(
         raise ImageTooLargeError(
             f"the photo has {len(data):,} bytes; at most {limits.max_bytes:,} are accepted"
         )
-    kind = _sniff(bytes(data[:16]))
+    kind = sniff(bytes(data[:16]))
     try:
         with Image.open(io.BytesIO(data), formats=[kind]) as stored:
             _check_size(stored.size, limits)
             _check_memory(stored.size, kind, len(data), limits)
+            if stored.info.get("progressive"):
+                check_scans(data)
             width, height = stored.size
             factor = _reduction(stored.size, long_side)
             extent = (width / factor, height / factor)
@@ -184,7 +169,7 @@ def decode(
             # Only now: a PNG may carry its EXIF after the pixels.
             orientation = _orientation(stored)
             image, region = _upright(_to_rgb(stored, factor), extent, orientation)
-    except (ImageTooLargeError, MemoryError):
+    except (ImageError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLargeError(f"the photo is too large to be opened safely: {error}") from error
@@ -197,24 +182,6 @@ def decode(
     if orientation >= 5:
         width, height = height, width
     return DecodedImage(image, region, width, height)
-
-
-def _sniff(head: bytes) -> str:
-    """Return Pillow's name for the format that these first bytes announce."""
-    if not head:
-        raise UnreadableImageError("the photo is empty (0 bytes)")
-    if head.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if head.startswith(b"BM"):
-        return "BMP"
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return "WEBP"
-    came = next((name for at, magic, name in _OTHER_FORMATS if head.startswith(magic, at)), None)
-    if came is None:
-        came = f"unknown content starting with {head[:8].hex(' ')}"
-    raise UnsupportedFormatError(f"accepted are JPEG, PNG, BMP and WebP; this is {came}. Convert it first")
 
 
 def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:

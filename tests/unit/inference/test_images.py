@@ -297,6 +297,31 @@ def test_a_png_text_bomb_is_refused(scene: Scene, encode: Encode) -> None:
         decode(data[:at] + chunk + data[at:])
 
 
+def _with_scans(extra: int) -> bytes:
+    """Return a progressive JPEG whose last scan, a refinement, comes again and again."""
+    data = _saved(Image.new("L", (64, 48), 40), "JPEG", progressive=True)
+    last, end = data.rfind(b"\xff\xda"), data.rfind(b"\xff\xd9")
+    return data[:end] + data[last:end] * extra + data[end:]
+
+
+def test_a_jpeg_that_stalls_decoders_is_refused() -> None:
+    assert decode(_with_scans(40)).width == 64
+    with pytest.raises(UnreadableImageError, match="more than 64 scans"):
+        decode(_with_scans(64))
+
+
+def test_what_follows_a_progressive_jpeg_is_not_read(encode: Encode) -> None:
+    """Motion photos carry a video behind the picture, and metadata may hold whole pictures."""
+    data = encode(Image.new("L", (64, 48)), "JPEG", progressive=True, exif=b"Exif\0\0" + b"\xff\xda\0\2" * 90)
+    assert decode(data + b"\xff\xda\0\2" * 90).width == 64
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_large_progressive_photos_pass(progressive: bool, scene: Scene, encode: Encode) -> None:
+    data = encode(scene(1500, 1000, 19), "JPEG", progressive=progressive, subsampling=0, quality=95)
+    assert decode(data).width == 1500
+
+
 def test_no_area() -> None:
     header = (
         b"BM"

@@ -1,0 +1,99 @@
+"""From the network's outputs for one photo to faces in the photo's frame."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from featherface.config import Settings
+from featherface.detections import BoundingBox, Detections, Face, Landmarks, Point
+from featherface.errors import ProviderError
+from featherface.nms import non_maximum_suppression
+from featherface.priors import decode_boxes, decode_landmarks, make_priors
+from featherface.resize import Transform
+from featherface.runtime import Outputs
+
+__all__ = ["read_outputs"]
+
+# Bounds the time of suppression on a hostile photo at a low threshold; photos full of people stay far below.
+_CANDIDATES: Final = 5000
+# The logit of a threshold is rounded; whether a face passes is decided by the confidence that is reported.
+_ROUNDING: Final = 1e-3
+# Less than a pixel of a face within the photo is no face that anybody could mark.
+_LEAST_SIDE: Final = 1.0
+
+
+def read_outputs(outputs: Outputs, transform: Transform, settings: Settings) -> Detections:
+    """Turn one photo's outputs into its faces.
+
+    Parameters
+    ----------
+    outputs : tuple of ndarray of float32, shapes (P, 2), (P, 4) and (P, 10)
+        Class logits, box regressions and landmark regressions, in the order of
+        `featherface.priors.make_priors`.
+    transform : Transform
+        Of the photo.
+    settings : Settings
+        Thresholds and the number of faces are read.
+
+    Returns
+    -------
+    Detections
+        At most 5,000 candidates go into suppression, the most confident. Boxes are clipped to the photo; one
+        of which less than a pixel remains in either direction is dropped.
+
+    Raises
+    ------
+    ProviderError
+        An output is not finite.
+    """
+    logits, boxes, landmarks = outputs
+    # Softmax over two classes is the logistic function of their difference.
+    margins = logits[:, 1].astype(np.float64) - logits[:, 0]
+    if not (np.isfinite(margins).all() and np.isfinite(boxes).all() and np.isfinite(landmarks).all()):
+        raise ProviderError("the network's outputs are not finite: the execution provider computes wrongly")
+    # Only what passes the threshold is decoded: a few priors of thousands.
+    kept = np.flatnonzero(margins >= _logit(settings.confidence_threshold) - _ROUNDING)
+    # The logistic function, in a form that does not overflow.
+    confidences = 0.5 + 0.5 * np.tanh(margins[kept] / 2.0)
+    above = confidences >= settings.confidence_threshold
+    kept, confidences = kept[above], confidences[above]
+    if kept.size > _CANDIDATES:
+        strongest = np.argsort(-confidences, kind="stable")[:_CANDIDATES]
+        kept, confidences = kept[strongest], confidences[strongest]
+    priors = make_priors(*transform.bucket)[kept]
+    corners = decode_boxes(boxes[kept], priors)
+    best = non_maximum_suppression(corners, confidences, settings.nms_threshold, settings.max_detections)
+    corners_in_photo = transform.to_photo(corners[best])
+    points = transform.to_photo(decode_landmarks(landmarks[kept][best], priors[best]))
+    faces = _faces(confidences[best], corners_in_photo, points, transform.width, transform.height)
+    return Detections(transform.width, transform.height, faces)
+
+
+def _faces(
+    confidences: npt.NDArray[np.float64],
+    corners: npt.NDArray[np.float64],
+    points: npt.NDArray[np.float64],
+    width: int,
+    height: int,
+) -> tuple[Face, ...]:
+    """Clip boxes to the photo and drop what lies outside of it."""
+    clipped = np.clip(corners, 0.0, [width, height, width, height])
+    sides = clipped[:, 2:] - clipped[:, :2]
+    faces = []
+    for row in np.flatnonzero((sides >= _LEAST_SIDE).all(axis=1)):
+        left, top = clipped[row, :2].tolist()
+        across, down = sides[row].tolist()
+        x, y = points[row, 0::2].tolist(), points[row, 1::2].tolist()
+        landmarks = Landmarks(*(Point(*pair) for pair in zip(x, y, strict=True)))
+        faces.append(Face(float(confidences[row]), BoundingBox(left, top, across, down), landmarks))
+    return tuple(faces)
+
+
+def _logit(probability: float) -> float:
+    if probability <= 0.0:
+        return -math.inf
+    return math.inf if probability >= 1.0 else math.log(probability / (1.0 - probability))
