@@ -84,7 +84,7 @@ def _add_entry(subparsers: Any, entry: EntryPoint, wanted: str | None) -> None:
         entry.load()(subparsers)
     except (ImportError, AttributeError) as error:
         raise _MissingCommandError(
-            f"{entry.name} cannot be loaded: {error}. Install what it needs: "
+            f"{entry.name} cannot be loaded: {error}. Install what it needs, for instance "
             f"pip install 'featherface[{_extra(entry)}]'"
         ) from error
 
