@@ -1,0 +1,94 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from featherface import Detector, Settings, load_settings  # noqa: E402
+from featherface.packages import load_manifest  # noqa: E402
+from featherface.priors import CENTRE_VARIANCE, LEVELS, SIZE_VARIANCE  # noqa: E402
+from featherface.resize import MEAN_BGR  # noqa: E402
+from featherface.validation import load_validated  # noqa: E402
+from featherface_training.checkpoint import load_model  # noqa: E402
+from featherface_training.config import TrainSettings  # noqa: E402
+from featherface_training.data.packed import PackedDataset, pack  # noqa: E402
+from featherface_training.models import EXPECTED_PARAMETERS  # noqa: E402
+from featherface_training.package import make_package  # noqa: E402
+from featherface_training.train import Trainer  # noqa: E402
+
+
+@pytest.fixture(scope="module", params=["nano", "v1"])
+def package(request, wider_val, tmp_path_factory):
+    """Train for a few steps, make the package: the whole way that the published ones went."""
+    root, truth = wider_val
+    folder = tmp_path_factory.mktemp(f"package_{request.param}")
+    train = folder / "wider" / "WIDER_train" / "images" / "0--Portraits"
+    train.mkdir(parents=True)
+    labels = folder / "label.txt"
+    lines = []
+    for i in range(8):
+        (train / f"{i}.jpg").write_bytes(
+            (root / "WIDER_val" / "images" / "0--Portraits" / "grace_hopper.jpg").read_bytes()
+        )
+        lines.append(f"# 0--Portraits/{i}.jpg\n168 95 167 226")
+    labels.write_text("\n".join(lines))
+    pack(folder / "wider", labels, folder / "pack")
+    data = PackedDataset(folder / "pack")
+    settings = TrainSettings(model=request.param, epochs=2, batch=4, size=64, bf16=False)
+    Trainer(settings, data, folder / "run", torch.device("cpu")).run()
+    models = folder / "models"
+    make_package(folder / "run" / "last.pt", models, data, root, truth, {"photos": "eight of one"})
+    return request.param, models
+
+
+def test_the_package_passes_its_own_validation_in_both_precisions(package):
+    name, models = package
+    manifest = load_manifest(models)
+    assert manifest.models[name].parameters == EXPECTED_PARAMETERS[name]["total"]
+    for precision in ("fp32", "int8"):
+        assert (
+            load_validated(manifest, name, precision).sha256 == manifest.models[name].file(precision).sha256
+        )
+
+
+def test_both_precisions_run_and_roughly_agree(package, wider_val):
+    name, models = package
+    photo = (wider_val[0] / "WIDER_val" / "images" / "0--Portraits" / "grace_hopper.jpg").read_bytes()
+    settings = Settings(model=name, confidence_threshold=0.0, nms_threshold=1.0, max_detections=10)
+    full = Detector.load(settings=settings, models=models).detect(photo)
+    small = Detector.load(settings=replace(settings, precision="int8"), models=models).detect(photo)
+    assert full.faces[0].confidence == pytest.approx(small.faces[0].confidence, abs=0.1)
+
+
+def test_the_edge_profile_runs_on_the_package(package):
+    name, models = package
+    settings = load_settings("edge_device", environ={}, overrides={"model": name})
+    assert Detector.load(settings=settings, models=models).info.precision == "int8"
+
+
+def test_the_configuration_says_what_the_code_does(package):
+    name, models = package
+    folder = models / load_manifest(models).models[name].file("fp32").path.parent.name
+    configuration = json.loads((folder / "deployment_config.json").read_text())
+    assert configuration["mean"] == list(MEAN_BGR)
+    assert configuration["priors"] == [{"stride": s, "sides": list(sides)} for s, sides in LEVELS]
+    assert configuration["variances"] == [CENTRE_VARIANCE, SIZE_VARIANCE]
+    assert configuration["parameters"] == EXPECTED_PARAMETERS[name]["total"]
+    assert TrainSettings.from_dict(configuration["training"]["settings"]).model == name
+    rows = configuration["metrics"]["average_precision"]
+    assert {(row["precision"], row["size"]) for row in rows} == {
+        (p, s) for p in ("fp32", "int8") for s in (640, "original")
+    }
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert "eight of one" in card
+    assert "research use" in card
+
+
+def test_the_published_checkpoint_loads_and_is_what_was_exported(package):
+    name, models = package
+    entry = load_manifest(models).models[name].file("checkpoint")
+    model, _ = load_model(entry.path)
+    assert model.name == name
+    saved = torch.load(entry.path, weights_only=True)
+    assert set(saved) == {"model", "settings", "step", "model_state_dict"}
