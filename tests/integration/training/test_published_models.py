@@ -1,4 +1,4 @@
-"""The models that this repository ships: whole, consistent with each other, and as good as their cards say."""
+"""The models that this repository ships: whole, consistent, and as good as their cards say."""
 
 import json
 
