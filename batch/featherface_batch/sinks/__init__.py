@@ -10,6 +10,11 @@ from featherface_batch.errors import UsageError
 from featherface_batch.records import Outcome
 from featherface_batch.sinks.coco import CocoSink
 from featherface_batch.sinks.jsonl import ErrorsSink, JsonLinesSink
+from featherface_batch.sinks.label_studio import LabelStudioSink
+from featherface_batch.sinks.parquet import ParquetSink
+from featherface_batch.sinks.voc import VocSink
+from featherface_batch.sinks.wider import WiderSink
+from featherface_batch.sinks.yolo import YoloSink
 from featherface_batch.storage import Storage
 
 __all__ = ["FORMATS", "Sink", "parse_formats", "write_all"]
@@ -26,6 +31,11 @@ class Sink(Protocol):
 _SINKS: Final[Mapping[str, Callable[[Storage], AbstractContextManager[Sink]]]] = {
     "coco": CocoSink,
     "jsonl": JsonLinesSink,
+    "label-studio": LabelStudioSink,
+    "parquet": ParquetSink,
+    "voc": VocSink,
+    "wider": WiderSink,
+    "yolo": YoloSink,
 }
 
 FORMATS: Final = tuple(sorted(_SINKS))

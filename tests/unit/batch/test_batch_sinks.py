@@ -2,8 +2,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
+import duckdb
+import numpy as np
+import pandas as pd
 import pytest
+import supervision as sv
+from PIL import Image
 
 from featherface import BoundingBox, Detections, Face, Landmarks, Point
 from featherface_batch.errors import MissingPhotoError, UsageError
@@ -71,14 +77,131 @@ def test_coco_of_nothing_is_still_coco(tmp_path: Path) -> None:
     assert (coco["images"], coco["annotations"]) == ([], [])
 
 
+def images(folder: Path) -> Path:
+    """Blank photos of the sizes that the outcomes name, flat in a folder, for readers that open them."""
+    folder.mkdir()
+    for name, detections in (("two.jpg", TWO_FACES), ("none.png", NO_FACE)):
+        Image.new("RGB", (detections.width, detections.height)).save(folder / name)
+    return folder
+
+
+FLAT = [
+    Outcome.success(Photo("none.png", "/p/none.png"), NO_FACE),
+    Outcome.success(Photo("two.jpg", "/p/two.jpg"), TWO_FACES),
+]
+BOXES = [[10.5, 20, 110.5, 140], [300, 200, 350.25, 260]]
+
+
+def loaded(dataset: sv.DetectionDataset) -> dict[str, sv.Detections]:
+    assert dataset.classes == ["face"]
+    return {Path(path).name: found for path, _, found in dataset}
+
+
+def test_supervision_loads_coco(tmp_path: Path) -> None:
+    output = written(tmp_path / "out", ["coco"], FLAT)
+    found = loaded(sv.DetectionDataset.from_coco(str(images(tmp_path / "images")), str(output / "coco.json")))
+    assert found["two.jpg"].xyxy == pytest.approx(np.array(BOXES))
+    assert len(found["none.png"]) == 0
+
+
+def test_supervision_loads_yolo(tmp_path: Path) -> None:
+    output = written(tmp_path / "out", ["yolo"], FLAT)
+    found = loaded(
+        sv.DetectionDataset.from_yolo(
+            str(images(tmp_path / "images")), str(output / "yolo/labels"), str(output / "yolo/data.yaml")
+        )
+    )
+    assert found["two.jpg"].xyxy == pytest.approx(np.array(BOXES), abs=0.01)
+    assert len(found["none.png"]) == 0
+
+
+def test_supervision_loads_voc(tmp_path: Path) -> None:
+    output = written(tmp_path / "out", ["voc"], FLAT[1:])
+    folder = images(tmp_path / "images")
+    found = loaded(sv.DetectionDataset.from_pascal_voc(str(folder), str(output / "voc/Annotations")))
+    assert found["two.jpg"].xyxy == pytest.approx(np.array(BOXES), abs=1.5)
+
+
+def test_a_file_per_photo_keeps_folders_and_tells_twins_apart(tmp_path: Path) -> None:
+    keys = ["a/x.jpg", "a/x.png", "a/x.y.jpg", "b/x.jpg", "../../etc/passwd", "/absolute.jpg"]
+    outcomes = [Outcome.success(Photo(key, key), NO_FACE) for key in keys]
+    output = written(tmp_path / "deep" / "out", ["yolo"], outcomes)
+    labels = output / "yolo/labels"
+    assert sorted(path.relative_to(labels).as_posix() for path in labels.rglob("*.txt")) == [
+        "a/x.png.txt",
+        "a/x.txt",
+        "a/x.y.txt",
+        "absolute.txt",
+        "b/x.txt",
+        "etc/passwd.txt",
+    ]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
+
+
+def test_duckdb_and_pandas_load_parquet(tmp_path: Path) -> None:
+    output = written(tmp_path, ["parquet"])
+    photos, faces = output / "parquet/photos/*.parquet", output / "parquet/faces/*.parquet"
+    query = f"select key, face_count, error_code, faces[1].box.left from '{photos}' order by key"
+    assert duckdb.sql(query).fetchall() == [
+        ("gone.jpg", None, "missing", None),
+        ("people/two.jpg", 2, None, 10.5),
+        ("ünï code.png", 0, None, None),
+    ]
+    assert duckdb.sql(f"select face, width, left_eye_x from '{faces}' order by face").fetchall() == [
+        (0, 100.0, 40.5),
+        (1, 50.25, pytest.approx(315.08, abs=0.01)),
+    ]
+    frame = pd.read_parquet(output / "parquet/photos")
+    assert list(frame["face_count"].fillna(-1)) == [2, -1, 0]
+    assert frame["faces"][0][1]["box"]["top"] == 200
+    assert len(pd.read_parquet(output / "parquet/faces")) == 2
+
+
+def test_parquet_of_many_photos_has_them_all_once(tmp_path: Path) -> None:
+    many = [Outcome.success(Photo(f"{n}.jpg", f"/{n}.jpg"), NO_FACE) for n in range(12_345)]
+    output = written(tmp_path, ["parquet"], many)
+    keys = duckdb.sql(f"select count(*), count(distinct key) from '{output}/parquet/photos/*.parquet'")
+    assert keys.fetchall() == [(12_345, 12_345)]
+    assert len(pd.read_parquet(output / "parquet/faces")) == 0
+
+
+def test_label_studio_gets_tasks_with_predictions_in_percent(tmp_path: Path) -> None:
+    output = written(tmp_path, ["label-studio"])
+    tasks = json.loads((output / "label_studio/tasks.json").read_text(encoding="utf-8"))
+    assert [task["data"]["key"] for task in tasks] == ["people/two.jpg", "ünï code.png"]
+    regions = tasks[0]["predictions"][0]["result"]
+    box = regions[0]
+    assert (box["type"], box["value"]["rectanglelabels"]) == ("rectanglelabels", ["Face"])
+    assert box["value"]["x"] == pytest.approx(100 * 10.5 / 640, abs=1e-3)
+    assert box["value"]["height"] == pytest.approx(100 * 120 / 480, abs=1e-3)
+    assert sum(region["type"] == "keypointlabels" for region in regions) == 10
+    config = ElementTree.parse(output / "label_studio/config.xml").getroot()
+    controls = {element.get("name") for element in config.iter() if element.get("toName") == "image"}
+    labels = {element.get("value") for element in config.iter("Label")}
+    for region in regions:
+        assert region["from_name"] in controls
+        assert set(region["value"].get("rectanglelabels", region["value"].get("keypointlabels"))) <= labels
+    assert tasks[1]["predictions"][0]["result"] == []
+
+
+def test_wider_submission_has_name_count_and_boxes(tmp_path: Path) -> None:
+    output = written(tmp_path, ["wider"])
+    assert (output / "wider/people/two.txt").read_text().splitlines() == [
+        "people/two",
+        "2",
+        "10.5 20.0 100.0 120.0 0.9",
+        "300.0 200.0 50.25 60.0 0.6",
+    ]
+
+
 def test_nothing_appears_when_writing_fails_half_way(tmp_path: Path) -> None:
     def broken() -> Any:
         yield OUTCOMES[0]
         raise RuntimeError("the disk is on fire")
 
     with pytest.raises(RuntimeError, match="on fire"):
-        write_all(broken(), ["jsonl", "coco"], LocalStorage(tmp_path))
-    assert list(tmp_path.iterdir()) == []
+        write_all(broken(), ["jsonl", "coco", "parquet", "label-studio"], LocalStorage(tmp_path))
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"config.xml"}
 
 
 def test_formats_are_read_with_commas() -> None:

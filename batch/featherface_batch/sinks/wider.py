@@ -1,0 +1,26 @@
+"""WIDER FACE submission: a text file per photo in its event's folder, for the official evaluation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from featherface_batch.records import Photo
+from featherface_batch.sinks.files import FilePerPhotoSink, safe_path
+
+__all__ = ["WiderSink"]
+
+
+class WiderSink(FilePerPhotoSink):
+    """``wider/EVENT/NAME.txt``: name, number of faces, then ``left top width height score`` per face."""
+
+    folder = "wider"
+    suffix = ".txt"
+
+    def render(self, photo: Photo, detections: dict[str, Any]) -> str:
+        """Return the submission's lines for a photo."""
+        faces = detections["faces"]
+        lines = [str(safe_path(photo.key).with_suffix("")), str(len(faces))]
+        for face in faces:
+            box = face["box"]
+            lines.append(f"{box['left']} {box['top']} {box['width']} {box['height']} {face['confidence']}")
+        return "\n".join(lines) + "\n"
