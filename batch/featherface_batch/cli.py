@@ -53,6 +53,19 @@ def command(subparsers: Any) -> None:
     )
     parser.add_argument("--max-errors", metavar="N|P%", help="stop when more photos fail (default: never)")
     parser.add_argument("--retry-errors", action="store_true", help="try photos again that ended as an error")
+    parser.add_argument(
+        "--previews", action="store_true", help="write a small picture of each photo, faces drawn"
+    )
+    parser.add_argument(
+        "--blur", action="store_true", help="write a copy of each photo without recognisable faces"
+    )
+    parser.add_argument(
+        "--cpu-hour-price",
+        type=float,
+        default=0.045,
+        metavar="DOLLARS",
+        help="for the cost (default %(default)s)",
+    )
     parser.add_argument("--address", metavar="RAY", help="of a Ray cluster (default: an embedded Ray)")
     parser.add_argument("--cpus", type=int, metavar="N", help="CPUs for the embedded Ray (default: all)")
     parser.add_argument("--worker-cpus", type=int, metavar="N", help="CPUs of one worker (default: up to 4)")
@@ -79,7 +92,7 @@ def _run(args: argparse.Namespace) -> int:
     rate = summary.annotated / summary.seconds if summary.seconds else 0.0
     print(
         f"{summary.photos} photos: {summary.faces} faces, {summary.errors} errors. "
-        f"{summary.annotated} photos now, {rate:.1f} photos/s. Results: {summary.output}"
+        f"{summary.annotated} photos now, {rate:.1f} photos/s. Results: {summary.output}, see report.html"
     )
     return 0
 
@@ -110,4 +123,7 @@ def _config(args: argparse.Namespace) -> Any:
         timeout=args.timeout,
         max_errors=ErrorLimit.parse(args.max_errors) if args.max_errors else ErrorLimit(),
         retry_errors=args.retry_errors,
+        previews=args.previews,
+        blur=args.blur,
+        dollars_per_cpu_hour=args.cpu_hour_price,
     )

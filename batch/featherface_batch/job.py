@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from featherface import Settings, __version__
@@ -16,17 +16,22 @@ from featherface_batch.cluster import choose_pool, ray_session
 from featherface_batch.errors import ReconciliationError, SourceError, UsageError
 from featherface_batch.ledger import Ledger
 from featherface_batch.limits import ErrorLimit
+from featherface_batch.manifest import MANIFEST_NAME, Work, make_manifest
 from featherface_batch.pipeline import make_plan, run_plan
 from featherface_batch.plan import Plan
 from featherface_batch.progress import Progress
-from featherface_batch.records import Outcome, Tally
+from featherface_batch.records import Tally, write_json
+from featherface_batch.report import Gallery, render_report
 from featherface_batch.s3 import S3Options
 from featherface_batch.sinks import write_all
 from featherface_batch.sources import Source, open_source
+from featherface_batch.statistics import Statistics
 from featherface_batch.storage import Storage, open_storage
 from featherface_batch.worker import FaceFinder, WorkerConfig, load_detector
 
-__all__ = ["JobConfig", "JobSummary", "annotate"]
+__all__ = ["REPORT_NAME", "JobConfig", "JobSummary", "annotate", "usable_cpus"]
+
+REPORT_NAME: Final = "report.html"
 
 _LOGGER: Final = logging.getLogger(__name__)
 _COMPARED_SETTINGS: Final = (
@@ -69,6 +74,11 @@ class JobConfig:
     max_errors : ErrorLimit
     retry_errors : bool
         Whether photos that ended as an error are tried again.
+    previews, blur : bool
+        Whether to write a small picture of each photo with its faces drawn, and a copy without recognisable
+        faces.
+    dollars_per_cpu_hour : float
+        For the estimate of the cost.
     load : callable
         Makes the detector in a worker's process.
     """
@@ -85,6 +95,9 @@ class JobConfig:
     timeout: float = 60.0
     max_errors: ErrorLimit = field(default_factory=ErrorLimit)
     retry_errors: bool = False
+    previews: bool = False
+    blur: bool = False
+    dollars_per_cpu_hour: float = 0.045
     load: Callable[[Settings], FaceFinder] = load_detector
 
 
@@ -138,7 +151,8 @@ def annotate(config: JobConfig) -> JobSummary:
     storage = open_storage(config.output, config.s3)
     _refuse_overlap(source, storage)
     ledger = Ledger(storage)
-    if ledger.open(_identity(source, config.settings)):
+    identity = _identity(source, config)
+    if ledger.open(identity):
         _LOGGER.info("going on with the run in %s", storage.root)
     ledger.reopen()
     with ray_session(config.address, config.cpus):
@@ -147,31 +161,45 @@ def annotate(config: JobConfig) -> JobSummary:
             raise SourceError(f"{source.name} holds no photo (by name: .jpg, .png, .webp, .bmp and the like)")
         before = sum((ledger.tally(part.name) for part in plan.parts), Tally())
         started = time.monotonic()
-        _work(plan, before, ledger, config)
+        worked, cpus = _work(plan, before, ledger, config)
         seconds = time.monotonic() - started
-    counter = _Counter()
-    write_all(ledger.outcomes(plan), config.formats, storage, [counter])
-    if counter.tally.photos != plan.photos:
+    statistics = Statistics()
+    write_all(ledger.outcomes(plan), config.formats, storage, [statistics])
+    if statistics.tally.photos != plan.photos:
         raise ReconciliationError(
-            f"{plan.photos} photos were planned, {counter.tally.photos} have an outcome"
+            f"{plan.photos} photos were planned, {statistics.tally.photos} have an outcome"
         )
-    summary = JobSummary(
+    work = Work(worked, seconds, cpus, config.dollars_per_cpu_hour)
+    manifest = make_manifest(identity, config.formats, statistics, work, storage)
+    gallery = Gallery(config.s3, config.settings.image_limits, config.blur)
+    storage.write(MANIFEST_NAME, write_json(manifest))
+    storage.write(REPORT_NAME, render_report(manifest, statistics, gallery))
+    ledger.succeed(statistics.to_dict())
+    return JobSummary(
         output=storage.root,
-        photos=counter.tally.photos,
-        errors=counter.tally.errors,
-        faces=counter.faces,
-        annotated=counter.tally.photos - before.photos,
+        photos=statistics.tally.photos,
+        errors=statistics.tally.errors,
+        faces=statistics.faces,
+        annotated=worked,
         seconds=seconds,
     )
-    ledger.succeed(asdict(summary))
-    return summary
 
 
-def _work(plan: Plan, before: Tally, ledger: Ledger, config: JobConfig) -> None:
+def _work(plan: Plan, before: Tally, ledger: Ledger, config: JobConfig) -> tuple[int, int]:
+    """Annotate what is left; returns how many photos that was, and the CPUs of all workers."""
     if before.photos == plan.photos and not (config.retry_errors and before.errors):
-        return
+        return 0, 0
     pool = choose_pool(config.address, config.cpus, config.worker_cpus, config.worker_gpus)
-    worker = WorkerConfig(config.settings, config.s3, pool.cpus, config.timeout, load=config.load)
+    worker = WorkerConfig(
+        config.settings,
+        config.s3,
+        pool.cpus,
+        config.timeout,
+        load=config.load,
+        pictures=ledger.storage,
+        previews=config.previews,
+        blur=config.blur,
+    )
     with Progress(plan.photos, before, ledger.storage) as progress:
         if not config.retry_errors:
             config.max_errors.check(before, plan.photos)
@@ -179,20 +207,12 @@ def _work(plan: Plan, before: Tally, ledger: Ledger, config: JobConfig) -> None:
             progress.add(tally)
             if not config.retry_errors or tally.errors > 0:
                 config.max_errors.check(progress.tally, plan.photos)
+        retried = before.errors if config.retry_errors else 0
+        return progress.tally.photos - before.photos + retried, pool.cpus * pool.most
 
 
-class _Counter:
-    def __init__(self) -> None:
-        self.tally = Tally()
-        self.faces = 0
-
-    def add(self, outcome: Outcome) -> None:
-        self.tally += Tally(1, int(outcome.failed))
-        if outcome.detections is not None:
-            self.faces += len(outcome.detections["faces"])
-
-
-def _identity(source: Source, settings: Settings) -> dict[str, Any]:
+def _identity(source: Source, config: JobConfig) -> dict[str, Any]:
+    settings = config.settings
     validated = load_validated(load_manifest(), settings.model, settings.precision)
     return {
         "featherface": __version__,
@@ -200,6 +220,9 @@ def _identity(source: Source, settings: Settings) -> dict[str, Any]:
         "model": f"{settings.model} {validated.package.version} {settings.precision}",
         "model_sha256": validated.sha256,
         **{name: getattr(settings, name) for name in _COMPARED_SETTINGS},
+        # Pictures are made while a photo is at hand, so they cannot be added to a run later.
+        "previews": config.previews,
+        "blur": config.blur,
     }
 
 

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from featherface_batch.errors import OutputMismatchError, ReconciliationError
 from featherface_batch.plan import Plan, Shard
-from featherface_batch.records import Outcome, Tally, read_lines, write_lines
+from featherface_batch.records import Outcome, Tally, read_lines, write_json, write_lines
 from featherface_batch.storage import Storage
 
 __all__ = ["Ledger"]
@@ -76,7 +76,7 @@ class Ledger:
             old = json.loads(self.storage.read(_RUN))
         except FileNotFoundError:
             self._refuse_foreign()
-            self.storage.write(_RUN, _json(identity))
+            self.storage.write(_RUN, write_json(identity))
             return False
         except ValueError as error:
             raise OutputMismatchError(f"{self.storage.describe(_RUN)} is not a run's: {error}") from error
@@ -109,7 +109,7 @@ class Ledger:
 
     def save_plan(self, plan: Plan) -> None:
         """Record that the source is listed to its end."""
-        self.storage.write(_PLAN, _json(plan.to_dict()))
+        self.storage.write(_PLAN, write_json(plan.to_dict()))
 
     def tally(self, part: str) -> Tally:
         """Count the recorded photos of a part."""
@@ -174,7 +174,7 @@ class Ledger:
 
     def succeed(self, content: Mapping[str, Any]) -> None:
         """Mark the run as complete."""
-        self.storage.write(_SUCCESS, _json(content))
+        self.storage.write(_SUCCESS, write_json(content))
 
     def reopen(self) -> None:
         """Take the mark of completeness away, before anything changes."""
@@ -219,7 +219,3 @@ class Ledger:
 
 def _folder(part: str) -> str:
     return f"_work/results/{part}"
-
-
-def _json(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True).encode() + b"\n"

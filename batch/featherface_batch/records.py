@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from featherface import Detections, FeatherFaceError
 from featherface_batch.errors import BatchError
 
-__all__ = ["Outcome", "Photo", "Tally", "read_lines", "write_lines"]
+__all__ = ["Outcome", "Photo", "Tally", "read_lines", "safe_path", "write_json", "write_lines"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,12 @@ class Tally:
         return Tally(self.photos - other.photos, self.errors - other.errors)
 
 
+def safe_path(key: str) -> PurePosixPath:
+    """Return a key as a relative path that stays below the folder it is put in."""
+    parts = [part for part in key.replace("\\", "/").split("/") if part not in {"", ".", ".."}]
+    return PurePosixPath(*parts) if parts else PurePosixPath("photo")
+
+
 def write_lines(rows: Iterable[dict[str, Any]]) -> bytes:
     """Return rows as JSON Lines."""
     return b"".join(
@@ -124,3 +131,8 @@ def read_lines(data: bytes) -> Iterator[dict[str, Any]]:
     """Yield the rows of JSON Lines."""
     for line in data.splitlines():
         yield json.loads(line)
+
+
+def write_json(content: Mapping[str, Any]) -> bytes:
+    """Return a JSON document for people and programs."""
+    return json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n"

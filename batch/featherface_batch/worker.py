@@ -18,14 +18,17 @@ from featherface import Detections, Detector, Settings
 from featherface_batch.crew import ByteBudget, Crew
 from featherface_batch.errors import TimeoutPhotoError
 from featherface_batch.fetch import fetch
-from featherface_batch.records import Outcome, Photo
+from featherface_batch.pictures import blurred, picture_name, preview
+from featherface_batch.records import Outcome, Photo, safe_path
 from featherface_batch.s3 import S3Options
+from featherface_batch.storage import Storage
 
 __all__ = ["FaceFinder", "Worker", "WorkerConfig", "load_detector"]
 
 _UNKNOWN_SIZE: Final = 2 * 1024 * 1024
 _BYTES_AHEAD_PER_CPU: Final = 32 * 1024 * 1024
 _WATCH_SECONDS: Final = 0.25
+_DOING: Final = {"fetch": "fetching", "compute": "decoding and searching", "save": "writing the pictures of"}
 
 
 class FaceFinder(Protocol):
@@ -58,6 +61,11 @@ class WorkerConfig:
         Photos that are fetched at the same time.
     load : callable
         Makes the detector in the worker's process.
+    pictures : Storage, optional
+        Where pictures are written, if any are.
+    previews, blur : bool
+        Whether to write a small picture of each photo with its faces drawn, and a copy without recognisable
+        faces.
     """
 
     settings: Settings
@@ -66,6 +74,9 @@ class WorkerConfig:
     timeout: float = 60.0
     fetchers: int = 16
     load: Callable[[Settings], FaceFinder] = load_detector
+    pictures: Storage | None = None
+    previews: bool = False
+    blur: bool = False
 
 
 class Worker:
@@ -106,7 +117,7 @@ class Worker:
     def _watch(self, board: _Board) -> None:
         while not board.finished.wait(_WATCH_SECONDS):
             for index, stage in board.give_up_late():
-                (self._fetching if stage == "fetch" else self._computing).replace()
+                (self._computing if stage == "compute" else self._fetching).replace()
                 self._release(board, index)
 
     def _fetch(self, board: _Board, index: int) -> None:
@@ -131,10 +142,38 @@ class Worker:
         board.start(index, "compute")
         photo = board.photos[index]
         try:
-            outcome = Outcome.success(photo, self._finder.detect(data))
+            detections = self._finder.detect(data)
+            pictures = self._draw(photo, data, detections)
         except Exception as error:
-            outcome = Outcome.failure(photo, error)
-        self._settle(board, index, outcome, self._computing)
+            self._settle(board, index, Outcome.failure(photo, error), self._computing)
+            return
+        outcome = Outcome.success(photo, detections)
+        if not pictures:
+            self._settle(board, index, outcome, self._computing)
+        elif board.start(index, "queue"):
+            # Writing waits for disks and networks, as fetching does.
+            self._fetching.submit(partial(self._save, board, index, outcome, pictures))
+        else:
+            self._computing.dismiss()
+
+    def _draw(self, photo: Photo, data: bytes, detections: Detections) -> dict[str, bytes]:
+        limits = self._config.settings.image_limits
+        pictures = {}
+        name = picture_name(safe_path(photo.key))
+        if self._config.previews:
+            pictures[f"previews/{name}"] = preview(data, detections, limits)
+        if self._config.blur:
+            pictures[f"blurred/{name}"] = blurred(data, detections, limits)
+        return pictures
+
+    def _save(self, board: _Board, index: int, outcome: Outcome, pictures: dict[str, bytes]) -> None:
+        board.start(index, "save")
+        try:
+            if self._config.pictures is not None:
+                self._config.pictures.write_many(list(pictures.items()))
+        except Exception as error:
+            outcome = Outcome.failure(outcome.photo, error)
+        self._settle(board, index, outcome, self._fetching)
 
     def _settle(self, board: _Board, index: int, outcome: Outcome, crew: Crew) -> None:
         if board.settle(index, outcome):
@@ -193,7 +232,7 @@ class _Board:
         given_up = []
         for index, stage in late.items():
             photo = self.photos[index]
-            doing = "fetching" if stage == "fetch" else "decoding and searching"
+            doing = _DOING[stage]
             error = TimeoutPhotoError(f"{doing} {photo.location} took more than {self._timeout:g} s")
             if self.settle(index, Outcome.failure(photo, error)):
                 given_up.append((index, stage))

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 
-from featherface_batch.records import Outcome, Photo
+from featherface_batch.records import Outcome, Photo, safe_path
 from featherface_batch.storage import Storage
 
-__all__ = ["FilePerPhotoSink", "safe_path"]
+__all__ = ["FilePerPhotoSink"]
 
 _AT_ONCE: Final = 256
-
-
-def safe_path(key: str) -> PurePosixPath:
-    """Return a key as a relative path that stays below the folder it is put in."""
-    parts = [part for part in key.replace("\\", "/").split("/") if part not in {"", ".", ".."}]
-    return PurePosixPath(*parts) if parts else PurePosixPath("photo")
 
 
 class FilePerPhotoSink:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from featherface_batch.records import Photo
-from featherface_batch.sinks.files import FilePerPhotoSink, safe_path
+from featherface_batch.records import Photo, safe_path
+from featherface_batch.sinks.files import FilePerPhotoSink
 
 __all__ = ["WiderSink"]
 

@@ -36,9 +36,10 @@ def keys(folder: Path) -> set[str]:
 
 def test_a_folder_is_annotated_as_the_detector_would(photos: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    summary = run(photos, output)
+    summary = run(photos, output, previews=True, blur=True)
     found = rows(output)
     assert set(found) == keys(photos)
+    assert keys(output / "blurred") == keys(output / "previews") == keys(photos)
     assert (summary.photos, summary.errors, summary.annotated) == (40, 0, 40)
     detector = Detector.load(settings=SETTINGS)
     for key in ("0/00.jpg", "1/37.jpg"):
@@ -46,6 +47,8 @@ def test_a_folder_is_annotated_as_the_detector_would(photos: Path, tmp_path: Pat
         assert {name: found[key][name] for name in expected} == expected
     assert len(json.loads((output / "coco.json").read_text())["images"]) == 40
     assert json.loads((output / "_SUCCESS").read_text())["photos"] == 40
+    assert json.loads((output / "manifest.json").read_text())["counts"]["photos"] == 40
+    assert "40" in (output / "report.html").read_text()
     progress = json.loads((output / "progress.json").read_text())
     assert (progress["done"], progress["photos"], progress["errors"]) == (40, 40, 0)
 

@@ -1,0 +1,97 @@
+"""What a run's report tells, gathered outcome by outcome in little memory."""
+
+from __future__ import annotations
+
+import heapq
+import zlib
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any, Final
+
+from featherface_batch.records import Outcome, Tally
+
+__all__ = ["Histogram", "Statistics"]
+
+_GALLERY: Final = 12
+_EXAMPLES: Final = 5
+_CODES: Final = 50
+
+
+class Histogram:
+    """Counts by range.
+
+    Parameters
+    ----------
+    edges : sequence of float
+        Ascending; a range holds its lower edge. What lies outside counts to the first or last range.
+    """
+
+    def __init__(self, edges: Sequence[float]) -> None:
+        self.edges = tuple(edges)
+        self.counts = [0] * (len(edges) - 1)
+
+    def add(self, value: float) -> None:
+        """Count a value."""
+        index = bisect_right(self.edges, value) - 1
+        self.counts[min(max(index, 0), len(self.counts) - 1)] += 1
+
+
+class Statistics:
+    """Counts, histograms, errors by code, and a sample of photos with faces."""
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self.faces = 0
+        self.with_faces = 0
+        self.confidence = Histogram([number / 20 for number in range(21)])
+        self.face_height = Histogram([0, 8, 16, 32, 64, 128, 256, 512, 1024, 65_536])
+        self.per_photo = Histogram([0, 1, 2, 3, 5, 10, 20, 50, 100, 1_000_000])
+        self.errors: Counter[str] = Counter()
+        self.examples: defaultdict[str, list[Outcome]] = defaultdict(list)
+        self._sample: list[tuple[int, str, Outcome]] = []
+
+    def add(self, outcome: Outcome) -> None:
+        """Count an outcome."""
+        self.tally += Tally(1, int(outcome.failed))
+        if outcome.detections is None:
+            self._add_error(outcome, str(outcome.code))
+            return
+        faces = outcome.detections["faces"]
+        self.per_photo.add(len(faces))
+        self.faces += len(faces)
+        for face in faces:
+            self.confidence.add(face["confidence"])
+            self.face_height.add(face["box"]["height"])
+        if faces:
+            self.with_faces += 1
+            self._consider(outcome)
+
+    @property
+    def sample(self) -> list[Outcome]:
+        """Return a few photos with faces, the same ones for the same run, in the run's order."""
+        return [outcome for _, _, outcome in sorted(self._sample, key=lambda entry: entry[1])]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts as JSON values."""
+        return {
+            "photos": self.tally.photos,
+            "errors": self.tally.errors,
+            "faces": self.faces,
+            "photos_with_faces": self.with_faces,
+            "errors_by_code": dict(self.errors.most_common()),
+        }
+
+    def _add_error(self, outcome: Outcome, code: str) -> None:
+        self.errors[code] += 1
+        if len(self.examples) < _CODES and len(self.examples[code]) < _EXAMPLES:
+            self.examples[code].append(outcome)
+
+    def _consider(self, outcome: Outcome) -> None:
+        key = outcome.photo.key
+        # By a hash of the key: any photo has the same chance, and a repeated run shows the same ones.
+        entry = (-zlib.crc32(key.encode()), key, outcome)
+        if len(self._sample) < _GALLERY:
+            heapq.heappush(self._sample, entry)
+        elif entry[:2] > self._sample[0][:2]:
+            heapq.heapreplace(self._sample, entry)
