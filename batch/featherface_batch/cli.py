@@ -28,11 +28,15 @@ def command(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "annotate",
         help="find the faces of all photos of a folder or a bucket",
-        description="Find the faces of all photos of a folder or a bucket.",
+        description="Find the faces of all photos of a folder, a bucket, or a list.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="SOURCE", help="a folder or s3://bucket/prefix")
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a folder, s3://bucket/prefix, a manifest, or an S3 Inventory's manifest.json",
+    )
     parser.add_argument(
         "--output", required=True, metavar="DEST", help="a new or empty folder or s3://bucket/prefix"
     )

@@ -10,9 +10,11 @@ from featherface_batch.errors import SourceError
 from featherface_batch.records import Photo
 from featherface_batch.s3 import S3Options, is_s3
 from featherface_batch.sources.folder import FolderSource
+from featherface_batch.sources.inventory import INVENTORY_NAME, InventorySource
+from featherface_batch.sources.manifest import ManifestSource
 from featherface_batch.sources.prefix import PrefixSource
 
-__all__ = ["FolderSource", "PrefixSource", "Source", "open_source"]
+__all__ = ["FolderSource", "InventorySource", "ManifestSource", "PrefixSource", "Source", "open_source"]
 
 
 class Source(Protocol):
@@ -42,7 +44,8 @@ def open_source(text: str, options: S3Options) -> Source:
     Parameters
     ----------
     text : str
-        A folder or ``s3://bucket/prefix``.
+        A folder, ``s3://bucket/prefix``, the place of a manifest (``.csv``, ``.jsonl``, ``.ndjson``,
+        ``.manifest``, ``.parquet``), or of an S3 Inventory's ``manifest.json``.
     options : S3Options
 
     Raises
@@ -50,6 +53,10 @@ def open_source(text: str, options: S3Options) -> Source:
     SourceError
         There is no such source.
     """
+    if is_s3(text) and text.endswith(f"/{INVENTORY_NAME}"):
+        return InventorySource(text, options)
+    if ManifestSource.kind(text) and (is_s3(text) or Path(text).expanduser().is_file()):
+        return ManifestSource(text if is_s3(text) else str(Path(text).expanduser().absolute()), options)
     if is_s3(text):
         return PrefixSource.parse(text, options)
     path = Path(text).expanduser().absolute()
@@ -57,6 +64,7 @@ def open_source(text: str, options: S3Options) -> Source:
         return FolderSource(path)
     if path.is_file():
         raise SourceError(
-            f"the source must be a folder of photos; {path} is a file. `featherface detect` takes one photo"
+            f"the source must be a folder or a manifest (.csv, .jsonl, .manifest, .parquet); {path} is "
+            "another file. `featherface detect` takes one photo"
         )
     raise SourceError(f"the source must be a folder or s3://bucket/prefix; there is no {text}")
