@@ -1,5 +1,6 @@
 """Detectors that do to a worker what some photos do: they hang it or end it."""
 
+import hashlib
 import os
 import time
 
@@ -18,4 +19,18 @@ class TroubledFinder:
             os._exit(9)
         if data.endswith(SLEEPER):
             time.sleep(3600)
+        return self._detector.detect(data)
+
+
+class RecordingFinder:
+    """Takes its time and writes down which process looked at which photo."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._detector = Detector.load(settings=settings)
+        self._log = os.open(os.environ["FINDER_LOG"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def detect(self, data: bytes) -> Detections:
+        time.sleep(0.03)
+        # One write per line: lines of processes that write at the same time stay whole.
+        os.write(self._log, f"{os.getpid()} {hashlib.sha256(data).hexdigest()}\n".encode())
         return self._detector.detect(data)
