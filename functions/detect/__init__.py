@@ -1,0 +1,1 @@
+"""The synchronous API: a photo in, its faces out."""

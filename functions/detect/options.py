@@ -1,0 +1,99 @@
+"""A request's options, from a query string, a JSON body or a form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from featherface import ConfigurationError, DetectOptions
+from shared.errors import InvalidOptionError
+
+__all__ = ["OPTIONS", "RequestOptions", "read_options"]
+
+OPTIONS: Final = (
+    "model",
+    "input_size",
+    "confidence_threshold",
+    "nms_threshold",
+    "max_detections",
+    "landmarks",
+)
+"""Names of all options; each may be given once."""
+
+MODELS: Final = ("nano", "v1")
+_TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
+_WHOLE: Final = ("input_size", "max_detections")
+_REAL: Final = ("confidence_threshold", "nms_threshold")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestOptions:
+    """What one request wants otherwise.
+
+    Parameters
+    ----------
+    detect : DetectOptions
+    model : {"nano", "v1"}, optional
+        The function's own model if omitted.
+    landmarks : bool
+        Whether faces come with their five points.
+    """
+
+    detect: DetectOptions
+    model: str | None = None
+    landmarks: bool = True
+
+
+def read_options(query: Mapping[str, str], members: Mapping[str, Any]) -> RequestOptions:
+    """Put a request's options together.
+
+    Parameters
+    ----------
+    query : mapping
+        The query string; every value is text.
+    members : mapping
+        Options of a JSON body with JSON's types, or of a form as text.
+
+    Raises
+    ------
+    InvalidOptionError
+        An option is unknown, given twice, mistyped or out of range.
+    """
+    twice = sorted(query.keys() & members.keys())
+    if twice:
+        raise InvalidOptionError(
+            f"{', '.join(twice)} given in the query and in the body; give each option once"
+        )
+    given = {**query, **members}
+    unknown = sorted(given.keys() - set(OPTIONS))
+    if unknown:
+        raise InvalidOptionError(f"unknown option {', '.join(unknown)}; known are {', '.join(OPTIONS)}")
+    values = {name: _read(name, value) for name, value in given.items() if value is not None}
+    model, landmarks = values.pop("model", None), values.pop("landmarks", True)
+    try:
+        detect = DetectOptions(**values)
+    except ConfigurationError as error:
+        raise InvalidOptionError(str(error)) from error
+    return RequestOptions(detect, model, landmarks)
+
+
+def _read(name: str, value: Any) -> Any:
+    if name == "model":
+        if value not in MODELS:
+            raise InvalidOptionError(f"model must be one of {', '.join(MODELS)}; got {value!r}")
+        return value
+    if name == "landmarks":
+        truth = value if isinstance(value, bool) else _TRUTH.get(str(value).lower())
+        if truth is None:
+            raise InvalidOptionError(f"landmarks must be true or false; got {value!r}")
+        return truth
+    if not isinstance(value, str):
+        # a JSON number; DetectOptions checks its type and range
+        return value
+    kind = int if name in _WHOLE else float
+    try:
+        return kind(value)
+    except ValueError:
+        wanted = "a whole number" if name in _WHOLE else "a number"
+        raise InvalidOptionError(f"{name} must be {wanted}; got {value!r}") from None

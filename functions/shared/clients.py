@@ -1,0 +1,27 @@
+"""Clients of AWS services, made at first use and kept.
+
+Endpoints come from ``AWS_ENDPOINT_URL`` and ``AWS_ENDPOINT_URL_<SERVICE>``, which boto3 reads itself.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any
+
+__all__ = ["client"]
+
+
+@cache
+def client(service: str) -> Any:
+    """Return the process's client of a service, such as ``s3`` or ``dynamodb``."""
+    # Imported here: boto3 costs more than numpy and onnxruntime together, and most API calls need none of it.
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=2,
+        read_timeout=10,
+        retries={"mode": "standard", "total_max_attempts": 4},
+    )
+    return boto3.client(service, region_name=os.environ.get("AWS_REGION"), config=config)

@@ -1,0 +1,127 @@
+"""Every error that the functions raise on purpose; those of the inference package keep their own tree.
+
+::
+
+    FunctionError                    function
+    ├── RequestError                 invalid_request         the caller must change the request
+    │   ├── InvalidOptionError       invalid_option          an option is unknown, mistyped or out of range
+    │   ├── MediaTypeError           unsupported_media_type  the body's Content-Type is none that is read
+    │   └── PayloadTooLargeError     payload_too_large       more bytes or photos than one call may carry
+    ├── PhotoError                   photo                   the stored photo is at fault; don't retry
+    │   ├── PhotoNotFoundError       photo_not_found         it does not exist
+    │   ├── PhotoReplacedError       photo_replaced          other bytes are stored by now than were announced
+    │   └── PhotoKeyError            photo_key_too_long      its result's name would be longer than S3 allows
+    ├── ResultNotFoundError          result_not_found        there is no result by that name, or not yet
+    ├── InvalidEventError            invalid_event           a message is no event that this function knows
+    ├── StorageDeniedError           storage_denied          this function may not read or write there
+    ├── StorageUnavailableError      storage_unavailable     storage is throttling, timing out or down: retry
+    └── SetupError                   setup                   an environment variable is missing
+
+The right column of names is each class's ``code``: stable, for records, metrics and API answers. A message
+says what was expected, what came and what to do; it may reach the caller, so it never holds another's data.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "FunctionError",
+    "InvalidEventError",
+    "InvalidOptionError",
+    "MediaTypeError",
+    "PayloadTooLargeError",
+    "PhotoError",
+    "PhotoKeyError",
+    "PhotoNotFoundError",
+    "PhotoReplacedError",
+    "RequestError",
+    "ResultNotFoundError",
+    "SetupError",
+    "StorageDeniedError",
+    "StorageUnavailableError",
+]
+
+
+class FunctionError(Exception):
+    """Base of every error that the functions raise on purpose."""
+
+    code: ClassVar[str] = "function"
+
+
+class RequestError(FunctionError):
+    """The request cannot be understood; the caller must change it."""
+
+    code = "invalid_request"
+
+
+class InvalidOptionError(RequestError):
+    """An option is unknown, has the wrong type or is out of range."""
+
+    code = "invalid_option"
+
+
+class MediaTypeError(RequestError):
+    """The body's Content-Type is none that the API reads."""
+
+    code = "unsupported_media_type"
+
+
+class PayloadTooLargeError(RequestError):
+    """The call carries more bytes or photos than one call may."""
+
+    code = "payload_too_large"
+
+
+class PhotoError(FunctionError):
+    """The stored photo is at fault; the same event will fail again."""
+
+    code = "photo"
+
+
+class PhotoNotFoundError(PhotoError):
+    """There is no such photo in the bucket."""
+
+    code = "photo_not_found"
+
+
+class PhotoReplacedError(PhotoError):
+    """The bucket holds other bytes than those that were announced."""
+
+    code = "photo_replaced"
+
+
+class PhotoKeyError(PhotoError):
+    """The photo's key is too long for a result of that name."""
+
+    code = "photo_key_too_long"
+
+
+class ResultNotFoundError(FunctionError):
+    """There is no result by that name, or not yet."""
+
+    code = "result_not_found"
+
+
+class InvalidEventError(FunctionError):
+    """A message is none of the events that the function knows."""
+
+    code = "invalid_event"
+
+
+class StorageDeniedError(FunctionError):
+    """The function's role may not do what it tried."""
+
+    code = "storage_denied"
+
+
+class StorageUnavailableError(FunctionError):
+    """Storage is throttling, timing out or down; the same call may succeed later."""
+
+    code = "storage_unavailable"
+
+
+class SetupError(FunctionError):
+    """The function's environment lacks what it needs."""
+
+    code = "setup"

@@ -1,0 +1,92 @@
+"""Photos in S3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from featherface import ImageTooLargeError
+from shared.errors import PhotoNotFoundError, PhotoReplacedError
+from shared.storage import error_code, translated
+
+__all__ = ["StoredPhoto", "fetch"]
+
+_MISSING = frozenset(
+    {"NoSuchKey", "NoSuchVersion", "NoSuchBucket", "NotFound", "404", "MethodNotAllowed", "405"}
+)
+_INVALID_VERSION = frozenset({"InvalidArgument", "400", "BadRequest"})
+_REPLACED = frozenset({"PreconditionFailed", "412"})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPhoto:
+    """Which photo, and which state of it.
+
+    Parameters
+    ----------
+    bucket, key : str
+        The key as it is, not URL-encoded.
+    version_id : str, optional
+        Of a versioned bucket; the current version if omitted.
+    etag : str, optional
+        Without quotes. When no version is given, the photo must still have it.
+    """
+
+    bucket: str
+    key: str
+    version_id: str | None = None
+    etag: str | None = None
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the members that are known, as results name the photo they belong to."""
+        members = {"bucket": self.bucket, "key": self.key, "version_id": self.version_id, "etag": self.etag}
+        return {name: value for name, value in members.items() if value is not None}
+
+
+def fetch(s3: Any, photo: StoredPhoto, max_bytes: int) -> bytes:
+    """Download a photo.
+
+    Parameters
+    ----------
+    s3 : boto3 client
+    photo : StoredPhoto
+    max_bytes : int
+        A larger photo is refused by the size that S3 states, before its bytes are read.
+
+    Raises
+    ------
+    PhotoNotFoundError
+        There is no such photo or version.
+    PhotoReplacedError
+        Its ETag is another by now.
+    ImageTooLargeError
+        It has more bytes than allowed.
+    StorageDeniedError, StorageUnavailableError
+        S3 could not be read.
+    """
+    from botocore.exceptions import ClientError
+
+    which: dict[str, str] = {}
+    if photo.version_id:
+        which["VersionId"] = photo.version_id
+    elif photo.etag:
+        which["IfMatch"] = f'"{photo.etag}"'
+    with translated("reading the photo"):
+        try:
+            answer = s3.get_object(Bucket=photo.bucket, Key=photo.key, **which)
+        except ClientError as error:
+            code = error_code(error)
+            if code in _MISSING or (photo.version_id and code in _INVALID_VERSION):
+                raise PhotoNotFoundError(
+                    "there is no such photo in the bucket; check the bucket, the key and the version"
+                ) from error
+            if code in _REPLACED:
+                raise PhotoReplacedError(
+                    "the photo has been replaced since it was announced; the event of its new content decides"
+                ) from error
+            raise
+        with answer["Body"] as body:
+            size = int(answer["ContentLength"])
+            if size > max_bytes:
+                raise ImageTooLargeError(f"the photo has {size:,} bytes; at most {max_bytes:,} are accepted")
+            return bytes(body.read())

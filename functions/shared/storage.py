@@ -1,0 +1,52 @@
+"""What a failed call to S3 or DynamoDB means to us."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from shared.errors import StorageDeniedError, StorageUnavailableError
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+__all__ = ["error_code", "translated"]
+
+_DENIED = frozenset(
+    {"AccessDenied", "AccessDeniedException", "403", "Forbidden", "KMS.AccessDeniedException"}
+)
+
+
+def error_code(error: ClientError) -> str:
+    """Return the service's code of an error; of a HEAD request, which has no body, the status."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn botocore's errors into ours.
+
+    Parameters
+    ----------
+    doing : str
+        What was tried, for the message; without names that only the owner may know.
+
+    Raises
+    ------
+    StorageDeniedError
+        The role may not do it.
+    StorageUnavailableError
+        Anything else: retries are over, or the service cannot be reached.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        code = error_code(error)
+        if code in _DENIED:
+            raise StorageDeniedError(f"{doing}: the function's role may not do this ({code})") from error
+        raise StorageUnavailableError(f"{doing}: storage answered {code or 'nothing'}; try again") from error
+    except BotoCoreError as error:
+        raise StorageUnavailableError(f"{doing}: {type(error).__name__}; try again") from error

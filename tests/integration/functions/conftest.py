@@ -1,0 +1,180 @@
+"""The handlers as Lambda runs them, against S3, SQS and DynamoDB over HTTP on loopback."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import logging
+import os
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+import pytest
+import yaml
+from moto.server import ThreadedMotoServer
+from PIL import Image
+
+from featherface import Detector, load_settings
+
+# tests are no package, so their helpers are found by path
+sys.path.insert(0, str(Path(__file__).parent))
+
+from gateway_events import rest_event
+
+ROOT = Path(__file__).parents[3]
+PHOTOS = "photos-of-the-tests"
+RESULTS = "results-of-the-tests"
+
+
+@dataclass
+class Context:
+    """What Lambda hands to a handler beside the event."""
+
+    function_name: str = "featherface-test"
+    memory_limit_in_mb: int = 1769
+    aws_request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    invoked_function_arn: str = "arn:aws:lambda:us-east-1:000000000000:function:featherface-test"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 60_000
+
+
+def template_table(name: str) -> dict[str, Any]:
+    """Return the arguments of create_table for a table of template.yaml, so that tests use the real keys."""
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_multi_constructor("!", lambda loader, suffix, node: suffix)
+    properties = yaml.load((ROOT / "template.yaml").read_text(encoding="utf-8"), Loader)["Resources"][name][
+        "Properties"
+    ]
+    taken = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+    return {key: properties[key] for key in taken if key in properties}
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[str]:
+    """Serve S3, SQS and DynamoDB, with the environment that the template gives the functions.
+
+    A threshold of 0 makes any weights find faces, so that answers are worth comparing.
+    """
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    environ = {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "RESULTS_BUCKET": RESULTS,
+        "PHOTOS_BUCKET": PHOTOS,
+        "INDEX_TABLE": "index-of-the-tests",
+        "IDEMPOTENCY_TABLE": "idempotency-of-the-tests",
+        "FEATHERFACE_CONFIDENCE_THRESHOLD": "0.0",
+        "FEATHERFACE_MAX_DETECTIONS": "5",
+        "FEATHERFACE_INPUT_SIZE": "320",
+        "FEATHERFACE_DEVICE": "cpu",
+        "FEATHERFACE_THREADS": "1",
+        "FEATHERFACE_MAX_IMAGE_BYTES": "3000000",
+        "FEATHERFACE_MAX_IMAGE_PIXELS": "16000000",
+        "POWERTOOLS_TRACE_DISABLED": "true",
+    }
+    before = {name: os.environ.get(name) for name in environ}
+    os.environ.update(environ)
+    yield environ["AWS_ENDPOINT_URL"]
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def aws(endpoint: str) -> Callable[[str], Any]:
+    """Make a client of a service; the tests' own, apart from the functions'."""
+    return lambda service: boto3.client(service, endpoint_url=endpoint, region_name="us-east-1")
+
+
+@pytest.fixture(scope="session")
+def deployed(aws: Callable[[str], Any]) -> None:
+    """Create the buckets and tables."""
+    s3, dynamodb = aws("s3"), aws("dynamodb")
+    for bucket in (PHOTOS, RESULTS):
+        s3.create_bucket(Bucket=bucket)
+    dynamodb.create_table(TableName=os.environ["INDEX_TABLE"], **template_table("IndexTable"))
+    dynamodb.create_table(TableName=os.environ["IDEMPOTENCY_TABLE"], **template_table("IdempotencyTable"))
+
+
+@pytest.fixture(scope="session")
+def detect_handler(deployed: None) -> Callable[..., dict[str, Any]]:
+    handler: Callable[..., dict[str, Any]] = importlib.import_module("detect.handler").lambda_handler
+    return handler
+
+
+@pytest.fixture(scope="session")
+def ingest_handler(deployed: None) -> Callable[..., dict[str, Any]]:
+    handler: Callable[..., dict[str, Any]] = importlib.import_module("ingest.handler").lambda_handler
+    return handler
+
+
+@pytest.fixture(scope="session")
+def reference(endpoint: str) -> Detector:
+    """The detector that every answer must agree with."""
+    return Detector.load(settings=load_settings())
+
+
+@pytest.fixture
+def s3(aws: Callable[[str], Any], deployed: None) -> Any:
+    return aws("s3")
+
+
+@pytest.fixture
+def key() -> str:
+    """A key of this test's own."""
+    return f"{uuid.uuid4().hex}.jpg"
+
+
+@pytest.fixture(scope="session")
+def sample() -> Callable[[str], bytes]:
+    """Read one of the shipped photos."""
+    return lambda name: (ROOT / "examples/photos" / name).read_bytes()
+
+
+@pytest.fixture(scope="session")
+def jpeg() -> Callable[[int], bytes]:
+    """Make a small photo; every seed another."""
+
+    def make(seed: int, width: int = 96, height: int = 64) -> bytes:
+        pixels = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).resize((width, height)).save(buffer, "JPEG")
+        return buffer.getvalue()
+
+    return make
+
+
+@pytest.fixture
+def call(detect_handler: Callable[..., dict[str, Any]]) -> Callable[..., tuple[int, dict[str, Any]]]:
+    """Send one HTTP request through the handler: status and JSON come back."""
+
+    def send(method: str, path: str, **request: Any) -> tuple[int, dict[str, Any]]:
+        answer = detect_handler(rest_event(method, path, **request), Context())
+        return answer["statusCode"], json.loads(answer["body"])
+
+    return send
+
+
+@pytest.fixture
+def context() -> Context:
+    return Context()

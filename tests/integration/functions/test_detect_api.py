@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jsonschema
+import pytest
+from gateway_events import rest_event, url_event
+
+from featherface import DETECTIONS_SCHEMA, DetectOptions, Detector
+
+Call = Callable[..., tuple[int, dict[str, Any]]]
+PHOTO = "astronaut.png"
+OWN_MEMBERS = ("model_info", "timings", "photo")
+
+
+def detections(answer: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in answer.items() if name not in OWN_MEMBERS}
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [("astronaut.png", "image/png"), ("sideways.jpg", "image/jpeg"), ("coffee.webp", "image/webp")],
+)
+def test_a_raw_photo_gets_what_the_detector_says(
+    call: Call, reference: Detector, sample: Callable[[str], bytes], name: str, media_type: str
+) -> None:
+    status, answer = call("POST", "/v1/detect", body=sample(name), content_type=media_type)
+    assert status == 200
+    assert detections(answer) == reference.detect(sample(name)).to_dict()
+    assert answer["faces"]
+    jsonschema.validate(detections(answer), dict(DETECTIONS_SCHEMA))
+    assert answer["model_info"]["sha256"] == reference.info.sha256
+    assert answer["model_info"]["parameters"] == reference.info.parameters
+    assert answer["model_info"]["provider"] == "cpu"
+    assert set(answer["timings"]) == {"decode_ms", "inference_ms", "total_ms"}
+
+
+def test_base64_in_json_gets_the_same_answer(
+    call: Call, reference: Detector, sample: Callable[[str], bytes]
+) -> None:
+    text = base64.b64encode(sample(PHOTO)).decode()
+    status, answer = call("POST", "/v1/detect", json_body={"image": text})
+    assert status == 200
+    assert detections(answer) == reference.detect(sample(PHOTO)).to_dict()
+
+
+def test_a_photo_in_s3_gets_the_same_answer(
+    call: Call, reference: Detector, sample: Callable[[str], bytes], s3: Any
+) -> None:
+    key = "api/é + 100% sure.png"
+    s3.put_object(Bucket="photos-of-the-tests", Key=key, Body=sample(PHOTO))
+    place = {"bucket": "photos-of-the-tests", "key": key}
+    status, answer = call("POST", "/v1/detect", json_body={"s3": place})
+    assert status == 200
+    assert answer["photo"] == place
+    assert detections(answer) == reference.detect(sample(PHOTO)).to_dict()
+
+
+def test_a_function_url_gets_the_same_answer(
+    detect_handler: Callable[..., dict[str, Any]],
+    context: Any,
+    reference: Detector,
+    sample: Callable[[str], bytes],
+) -> None:
+    event = url_event("POST", "/v1/detect", body=sample(PHOTO), content_type="image/png")
+    answer = detect_handler(event, context)
+    assert answer["statusCode"] == 200
+    assert detections(json.loads(answer["body"])) == reference.detect(sample(PHOTO)).to_dict()
+
+
+@pytest.mark.parametrize("way", ["query", "json"])
+def test_options_reach_the_detector(
+    call: Call, reference: Detector, sample: Callable[[str], bytes], way: str
+) -> None:
+    options = {"input_size": 416, "confidence_threshold": 0.0001, "nms_threshold": 0.3, "max_detections": 3}
+    if way == "query":
+        request = {
+            "body": sample(PHOTO),
+            "content_type": "image/png",
+            "query": {name: str(value) for name, value in options.items()} | {"landmarks": "false"},
+        }
+    else:
+        image = base64.b64encode(sample(PHOTO)).decode()
+        request = {"json_body": {"image": image, "landmarks": False, **options}}
+    status, answer = call("POST", "/v1/detect", **request)
+    assert status == 200
+    expected = reference.detect(sample(PHOTO), DetectOptions(**options)).to_dict()  # type: ignore[arg-type]
+    for face in expected["faces"]:
+        del face["landmarks"]
+    assert detections(answer) == expected
+
+
+def test_the_other_model_can_be_asked_for(call: Call, sample: Callable[[str], bytes]) -> None:
+    status, answer = call(
+        "POST", "/v1/detect", body=sample(PHOTO), content_type="image/png", query={"model": "v1"}
+    )
+    assert status == 200
+    assert answer["model_info"]["model"] == "v1"
+    assert answer["model_info"]["parameters"] == 487_103
+    assert detections(answer) == Detector.load("v1").detect(sample(PHOTO)).to_dict()
+
+
+def test_health_says_what_serves(call: Call, reference: Detector) -> None:
+    status, answer = call("GET", "/v1/health")
+    assert status == 200
+    assert answer["status"] == "ok"
+    assert answer["model_info"]["sha256"] == reference.info.sha256
+
+
+IMAGE = base64.b64encode(b"no photo").decode()
+GONE = {"bucket": "photos-of-the-tests", "key": "no such photo"}
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "code"),
+    [
+        ({"body": b"no photo", "content_type": "image/jpeg"}, 415, "unsupported_format"),
+        ({"body": b"\xff\xd8\xff\xe0 cut off", "content_type": "image/jpeg"}, 422, "unreadable_image"),
+        ({"body": b"\xff\xd8\xff" + bytes(3_000_000), "content_type": "image/jpeg"}, 413, "image_too_large"),
+        ({"body": b"x", "content_type": "text/plain"}, 415, "unsupported_media_type"),
+        ({"body": b"x"}, 415, "unsupported_media_type"),
+        ({}, 400, "invalid_request"),
+        ({"body": b"{", "content_type": "application/json"}, 400, "invalid_request"),
+        ({"json_body": [1]}, 400, "invalid_request"),
+        ({"json_body": {}}, 400, "invalid_request"),
+        ({"json_body": {"image": "?"}}, 400, "invalid_request"),
+        ({"json_body": {"image": 1}}, 400, "invalid_request"),
+        ({"json_body": {"image": IMAGE, "s3": GONE}}, 400, "invalid_request"),
+        ({"json_body": {"s3": {"bucket": "photos-of-the-tests"}}}, 400, "invalid_request"),
+        ({"json_body": {"s3": {"bucket": "b", "key": 1}}}, 400, "invalid_request"),
+        ({"json_body": {"s3": GONE}}, 404, "photo_not_found"),
+        ({"json_body": {"s3": {**GONE, "versionId": "none"}}}, 404, "photo_not_found"),
+        ({"json_body": {"image": IMAGE, "size": 3}}, 422, "invalid_option"),
+        ({"json_body": {"image": IMAGE, "model": "huge"}}, 422, "invalid_option"),
+        ({"json_body": {"image": IMAGE, "input_size": 641}}, 422, "invalid_option"),
+        ({"json_body": {"image": IMAGE, "input_size": [640]}}, 422, "invalid_option"),
+        ({"json_body": {"image": IMAGE, "landmarks": "maybe"}}, 422, "invalid_option"),
+        ({"json_body": {"image": IMAGE}, "query": {"nms_threshold": "a"}}, 422, "invalid_option"),
+        (
+            {"json_body": {"image": IMAGE, "max_detections": 1}, "query": {"max_detections": "1"}},
+            422,
+            "invalid_option",
+        ),
+    ],
+)
+def test_errors_are_problem_details(call: Call, request_: dict[str, Any], status: int, code: str) -> None:
+    found, answer = call("POST", "/v1/detect", **request_)
+    assert (found, answer["code"]) == (status, code)
+    assert answer["status"] == status
+    assert answer["type"] == f"urn:featherface:problem:{code}"
+    assert set(answer) == {"type", "title", "status", "detail", "code", "request_id"}
+    assert "Traceback" not in json.dumps(answer)
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/nothing"), ("DELETE", "/v1/health")])
+def test_an_unknown_path_is_a_problem_too(
+    detect_handler: Callable[..., dict[str, Any]], context: Any, method: str, path: str
+) -> None:
+    answer = detect_handler(rest_event(method, path), context)
+    assert answer["statusCode"] == 404
+    assert answer["multiValueHeaders"]["Content-Type"] == ["application/problem+json"]
+    assert json.loads(answer["body"])["code"] == "not_found"
+
+
+def test_a_photo_that_the_gateway_passed_as_text_is_refused(
+    detect_handler: Callable[..., dict[str, Any]], context: Any
+) -> None:
+    event = rest_event("POST", "/v1/detect", content_type="image/jpeg")
+    answer = detect_handler({**event, "body": "bytes that were"}, context)
+    assert answer["statusCode"] == 400
+    assert "binary" in json.loads(answer["body"])["detail"]

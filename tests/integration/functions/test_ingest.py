@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from featherface import Detector
+
+PHOTOS = "photos-of-the-tests"
+RESULTS = "results-of-the-tests"
+Handler = Callable[..., dict[str, Any]]
+
+
+def message(body: Any) -> dict[str, Any]:
+    """A message as Lambda's poller hands it over."""
+    return {
+        "messageId": str(uuid.uuid4()),
+        "receiptHandle": "handle",
+        "body": body if isinstance(body, str) else json.dumps(body),
+        "attributes": {"ApproximateReceiveCount": "1"},
+        "messageAttributes": {},
+        "md5OfBody": "",
+        "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:uploads",
+        "awsRegion": "us-east-1",
+    }
+
+
+@pytest.fixture
+def queue(aws: Callable[[str], Any], s3: Any) -> Iterator[Callable[[], list[str]]]:
+    """Let S3 tell a queue of every change; returns what the queue has got since."""
+    sqs = aws("sqs")
+    url = sqs.create_queue(QueueName=f"uploads-{uuid.uuid4().hex}")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    events = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]
+    s3.put_bucket_notification_configuration(
+        Bucket=PHOTOS,
+        NotificationConfiguration={"QueueConfigurations": [{"QueueArn": arn, "Events": events}]},
+    )
+
+    def receive() -> list[str]:
+        bodies: list[str] = []
+        while batch := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+            for entry in batch:
+                bodies.append(entry["Body"])
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=entry["ReceiptHandle"])
+        return bodies
+
+    yield receive
+    s3.put_bucket_notification_configuration(Bucket=PHOTOS, NotificationConfiguration={})
+    sqs.delete_queue(QueueUrl=url)
+
+
+def result(s3: Any, key: str) -> dict[str, Any] | None:
+    try:
+        answer = s3.get_object(Bucket=RESULTS, Key=f"results/{key}.json")
+    except s3.exceptions.NoSuchKey:
+        return None
+    document: dict[str, Any] = json.loads(answer["Body"].read())
+    return document
+
+
+def row(aws: Callable[[str], Any], key: str) -> dict[str, Any]:
+    photo = {"photo": {"S": f"{PHOTOS}/{key}"}}
+    item = aws("dynamodb").get_item(TableName=os.environ["INDEX_TABLE"], Key=photo).get("Item", {})
+    return {name: value.get("S", value.get("N")) for name, value in item.items()}
+
+
+def test_an_upload_s_event_leaves_the_detector_s_answer(
+    ingest_handler: Handler,
+    context: Any,
+    queue: Callable[[], list[str]],
+    s3: Any,
+    aws: Callable[[str], Any],
+    reference: Detector,
+    sample: Callable[[str], bytes],
+) -> None:
+    key = f"holiday/{uuid.uuid4().hex} + é 100%.jpg"
+    s3.put_object(Bucket=PHOTOS, Key=key, Body=sample("group.jpg"))
+    bodies = queue()
+    # S3's test event comes first and must not fail
+    assert any("s3:TestEvent" in body for body in bodies)
+    answer = ingest_handler({"Records": [message(body) for body in bodies]}, context)
+    assert answer == {"batchItemFailures": []}
+    found = result(s3, key)
+    assert found is not None
+    assert found["photo"]["key"] == key
+    expected = reference.detect(sample("group.jpg")).to_dict()
+    assert {name: found[name] for name in expected} == expected
+    assert found["faces"]
+    entry = row(aws, key)
+    assert entry["state"] == "done"
+    assert entry["result_key"] == f"results/{key}.json"
+    assert int(entry["faces"]) == len(found["faces"])
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [(b"no photo", "unsupported_format"), (b"", "unreadable_image"), (bytes(3_000_001), "image_too_large")],
+)
+def test_a_file_that_is_no_photo_is_recorded_and_not_retried(
+    ingest_handler: Handler,
+    context: Any,
+    queue: Callable[[], list[str]],
+    s3: Any,
+    aws: Callable[[str], Any],
+    key: str,
+    content: bytes,
+    code: str,
+) -> None:
+    s3.put_object(Bucket=PHOTOS, Key=key, Body=content)
+    answer = ingest_handler({"Records": [message(body) for body in queue()]}, context)
+    assert answer == {"batchItemFailures": []}
+    found = result(s3, key)
+    assert found is not None
+    assert found["error"]["code"] == code
+    assert row(aws, key)["state"] == "failed"
+    assert row(aws, key)["error_code"] == code
+
+
+def test_a_removed_photo_removes_its_result(
+    ingest_handler: Handler,
+    context: Any,
+    queue: Callable[[], list[str]],
+    s3: Any,
+    aws: Callable[[str], Any],
+    jpeg: Callable[[int], bytes],
+    key: str,
+) -> None:
+    s3.put_object(Bucket=PHOTOS, Key=key, Body=jpeg(1))
+    ingest_handler({"Records": [message(body) for body in queue()]}, context)
+    assert result(s3, key) is not None
+    s3.delete_object(Bucket=PHOTOS, Key=key)
+    answer = ingest_handler({"Records": [message(body) for body in queue()]}, context)
+    assert answer == {"batchItemFailures": []}
+    assert result(s3, key) is None
+    assert row(aws, key)["state"] == "removed"
+
+
+def test_one_bad_message_does_not_fail_its_neighbours(
+    ingest_handler: Handler,
+    context: Any,
+    queue: Callable[[], list[str]],
+    s3: Any,
+    jpeg: Callable[[int], bytes],
+    key: str,
+) -> None:
+    s3.put_object(Bucket=PHOTOS, Key=key, Body=jpeg(2))
+    bad = message("{}")
+    answer = ingest_handler({"Records": [bad, *(message(body) for body in queue())]}, context)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": bad["messageId"]}]}
+    assert result(s3, key) is not None
