@@ -27,12 +27,9 @@ from typing import Any, Final, Literal
 from ingest.events import Change, Kind
 from shared.storage import error_code, translated
 
-__all__ = ["BY_DAY", "Index", "Outcome", "Row", "State"]
+__all__ = ["Index", "Outcome", "Row", "State"]
 
 State = Literal["pending", "done", "failed", "removed"]
-
-BY_DAY: Final = "by_day"
-"""Name of the index whose keys are ``day`` and ``processed_at``."""
 
 # An event stays in the queue for 4 days and in the dead-letter queue for 14 days.
 _TOMBSTONE_SECONDS: Final = 30 * 24 * 3600

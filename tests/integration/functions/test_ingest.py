@@ -154,3 +154,23 @@ def test_one_bad_message_does_not_fail_its_neighbours(
     answer = ingest_handler({"Records": [bad, *(message(body) for body in queue())]}, context)
     assert answer == {"batchItemFailures": [{"itemIdentifier": bad["messageId"]}]}
     assert result(s3, key) is not None
+
+
+def test_duplicates_are_analysed_once(
+    ingest_handler: Handler,
+    context: Any,
+    queue: Callable[[], list[str]],
+    s3: Any,
+    jpeg: Callable[[int], bytes],
+    key: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    s3.put_object(Bucket=PHOTOS, Key=key, Body=jpeg(3))
+    (body,) = (body for body in queue() if "s3:TestEvent" not in body)
+    capsys.readouterr()
+    for _ in range(2):
+        answer = ingest_handler({"Records": [message(body), message(body)]}, context)
+        assert answer == {"batchItemFailures": []}
+    metrics = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+    assert sum(sum(blob.get("PhotosAnalysed", [])) for blob in metrics) == 1
+    assert result(s3, key) is not None

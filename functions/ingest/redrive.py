@@ -1,0 +1,83 @@
+"""Send the messages of the dead-letter queue back to the queue that they came from.
+
+Run it when what made them fail is repaired::
+
+    python -m ingest.redrive https://sqs.eu-west-1.amazonaws.com/123456789012/uploads-dead
+
+Settling a change is idempotent, so sending one back that has been settled since does no harm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from shared.clients import client
+from shared.storage import translated
+
+__all__ = ["main", "redrive"]
+
+
+def redrive(sqs: Any, dead_letter_url: str, source_url: str) -> int:
+    """Move all messages from a dead-letter queue to its source; a message is deleted only once it is sent.
+
+    Parameters
+    ----------
+    sqs : boto3 client
+    dead_letter_url, source_url : str
+
+    Returns
+    -------
+    int
+        How many were moved.
+
+    Raises
+    ------
+    StorageDeniedError, StorageUnavailableError
+        A queue cannot be read or written; what was moved until then stays moved.
+    """
+    moved = 0
+    with translated("moving messages between queues"):
+        while messages := sqs.receive_message(
+            QueueUrl=dead_letter_url, MaxNumberOfMessages=10, WaitTimeSeconds=1
+        ).get("Messages"):
+            for message in messages:
+                sqs.send_message(QueueUrl=source_url, MessageBody=message["Body"])
+                sqs.delete_message(QueueUrl=dead_letter_url, ReceiptHandle=message["ReceiptHandle"])
+                moved += 1
+    return moved
+
+
+def source_of(sqs: Any, dead_letter_url: str) -> list[str]:
+    """Return the URLs of the queues whose redrive policy names a dead-letter queue."""
+    with translated("looking for the source queue"):
+        answer = sqs.list_dead_letter_source_queues(QueueUrl=dead_letter_url)
+    return list(answer["queueUrls"])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ingest.redrive", description="Send dead letters back to the queue they came from."
+    )
+    parser.add_argument("dead_letter_url", help="URL of the dead-letter queue")
+    parser.add_argument(
+        "--to", dest="source_url", help="URL of the queue; found by its redrive policy if omitted"
+    )
+    options = parser.parse_args(arguments)
+    sqs = client("sqs")
+    sources = [options.source_url] if options.source_url else source_of(sqs, options.dead_letter_url)
+    if len(sources) != 1:
+        parser.error(
+            f"the dead-letter queue serves {len(sources)} queues ({', '.join(sources)}); name one with --to"
+        )
+    moved = redrive(sqs, options.dead_letter_url, sources[0])
+    print(json.dumps({"moved": moved, "to": sources[0]}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
