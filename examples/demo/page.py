@@ -81,6 +81,10 @@ def _embedded(picture: Image.Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
 
 
+def _is_wide(report: PhotoReport) -> bool:
+    return report.picture is not None and report.picture.width > 900
+
+
 def _card(report: PhotoReport) -> str:
     name = html.escape(report.key)
     times = ", ".join(f"{way} {ms:.0f} ms" for way, ms in report.milliseconds.items())
@@ -92,7 +96,7 @@ def _card(report: PhotoReport) -> str:
     count = len(report.confidences)
     found = "no face" if count == 0 else f"{count} face{'s' if count > 1 else ''}"
     numbers = " ".join(f"{c:.2f}" for c in report.confidences)
-    wide = ' class="wide"' if report.picture.width > 900 else ""
+    wide = ' class="wide"' if _is_wide(report) else ""
     return (
         f'<figure{wide}><img src="{_embedded(report.picture)}" alt="{name} with {found} marked">'
         f"<figcaption><b>{name}</b><br>{found}{': ' + numbers if numbers else ''}<br>"
@@ -138,7 +142,8 @@ def write_page(
         f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
         for name, value in facts.items()
     )
-    cards = "".join(_card(report) for report in reports)
+    # wide pictures last, so that they leave no holes between the others
+    cards = "".join(_card(report) for report in sorted(reports, key=_is_wide))
     path.write_text(
         f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">

@@ -164,7 +164,7 @@ def annotate(source: str, output: str, client: Any) -> tuple[dict[str, Answer], 
     lines = []
     for line in process.stdout:
         lines.append(line)
-        print(f"    {line}", end="", flush=True)
+        print(f"    {line}", end="", file=sys.__stdout__, flush=True)
     if process.wait():
         raise RuntimeError(f"featherface annotate ended with {process.returncode}")
     seconds = time.perf_counter() - began

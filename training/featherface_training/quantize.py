@@ -1,5 +1,6 @@
 """Static INT8 quantisation of an exported model (QDQ format), calibrated on training photos."""
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ from .data.augment import BGR_MEAN, augment
 from .data.packed import PackedDataset
 
 __all__ = ["quantize"]
+
+log = logging.getLogger(__name__)
 
 
 class _Photos(CalibrationDataReader):
@@ -56,10 +59,29 @@ def _head_convolutions(model: onnx.ModelProto) -> list[str]:
     return names
 
 
-def quantize(source: Path, target: Path, data: PackedDataset, *, photos: int = 128, size: int = 416) -> None:
-    """Quantise the convolutions of a canonical model, except the first and the heads' last ones.
+def _gate_convolutions(model: onnx.ModelProto) -> list[str]:
+    """Name CBAM's convolutions: they cost next to nothing, and an error there scales whole maps."""
+    shapes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    producers = {output: node for node in model.graph.node for output in node.output}
+    names: list[str] = []
+    for node in model.graph.node:
+        if node.op_type != "Conv":
+            continue
+        before = producers.get(node.input[0])
+        while before is not None and before.op_type == "Relu":
+            before = producers.get(before.input[0])
+        pooled = before is not None and before.op_type in ("ReduceMean", "ReduceMax")
+        hidden = before is not None and before.name in names
+        if pooled or hidden or list(shapes[node.input[1]][2:]) == [7, 7]:
+            names.append(node.name)
+    return names
 
-    Weights are signed per channel, activations unsigned: what CPUs with VNNI multiply natively.
+
+def quantize(source: Path, target: Path, data: PackedDataset, *, photos: int = 128, size: int = 416) -> None:
+    """Quantise the convolutions of a canonical model, except the first, CBAM's and the heads' last ones.
+
+    Weights are signed per channel, activations unsigned: what CPUs with VNNI multiply natively. Activations
+    are clipped at a percentile: their rare extremes would coarsen all others' steps.
 
     Parameters
     ----------
@@ -78,15 +100,25 @@ def quantize(source: Path, target: Path, data: PackedDataset, *, photos: int = 1
             node.name = node.name or f"node_{i}"
         onnx.save(model, str(folded))
         first = next(node.name for node in model.graph.node if node.op_type == "Conv")
-        quantize_static(
-            str(folded),
-            str(target),
-            _Photos(data, photos, size),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv"],
-            nodes_to_exclude=[first, *_head_convolutions(model)],
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            activation_type=QuantType.QUInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-        )
+        excluded = [first, *_gate_convolutions(model), *_head_convolutions(model)]
+        for method in (CalibrationMethod.Percentile, CalibrationMethod.MinMax):
+            try:
+                quantize_static(
+                    str(folded),
+                    str(target),
+                    _Photos(data, photos, size),
+                    quant_format=QuantFormat.QDQ,
+                    op_types_to_quantize=["Conv"],
+                    nodes_to_exclude=excluded,
+                    per_channel=True,
+                    weight_type=QuantType.QInt8,
+                    activation_type=QuantType.QUInt8,
+                    calibrate_method=method,
+                    extra_options={"CalibPercentile": 99.99},
+                )
+                return
+            except ValueError as error:
+                # activations that hardly vary, of a model that hardly trained, have no histogram
+                if method is CalibrationMethod.MinMax:
+                    raise
+                log.warning("calibrating by the range instead of the percentile: %s", error)
