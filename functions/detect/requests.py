@@ -9,11 +9,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from detect.multipart import read_parts
 from detect.options import RequestOptions, read_options
-from shared.errors import MediaTypeError, RequestError
+from shared.errors import MediaTypeError, PayloadTooLargeError, RequestError
 from shared.photos import StoredPhoto
 
-__all__ = ["DetectRequest", "read_photo", "read_request"]
+__all__ = [
+    "MAX_PHOTOS",
+    "BatchRequest",
+    "Body",
+    "DetectRequest",
+    "decode_base64",
+    "read_batch_request",
+    "read_json",
+    "read_request",
+]
+
+MAX_PHOTOS: Final = 8
+"""Photos that one call of the batch endpoint may carry."""
 
 RAW_TYPES: Final = (
     "image/jpeg",
@@ -32,6 +45,49 @@ _S3_MEMBERS: Final = {"bucket", "key", "versionId"}
 
 
 @dataclass(frozen=True, slots=True)
+class Body:
+    """A request's body as the gateway hands it over.
+
+    Parameters
+    ----------
+    text : str or None
+    is_base64 : bool
+        Whether the gateway encoded it.
+    content_type : str
+        The request's header.
+    """
+
+    text: str | None
+    is_base64: bool
+    content_type: str
+
+    @property
+    def media_type(self) -> str:
+        """The content type without its parameters, in lower case."""
+        return self.content_type.partition(";")[0].strip().lower()
+
+    def read(self) -> bytes:
+        """Return the bytes that the caller sent; raises RequestError if there are none."""
+        if not self.text:
+            raise RequestError(f"the body is empty; send a photo as {_ACCEPTED}")
+        if not self.is_base64:
+            return self.text.encode("utf-8", "surrogatepass")
+        try:
+            return base64.b64decode(self.text, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise RequestError(f"the body is marked as base64 but is not ({error})") from error
+
+    def read_binary(self) -> bytes:
+        """Return the bytes of a body that is not text."""
+        if self.text and not self.is_base64:
+            raise RequestError(
+                "the photo came as text, so its bytes are lost; the gateway must list this type as binary, "
+                'or send JSON {"image": base64}'
+            )
+        return self.read()
+
+
+@dataclass(frozen=True, slots=True)
 class DetectRequest:
     """One photo, as bytes or by where it lies, and the options."""
 
@@ -39,19 +95,20 @@ class DetectRequest:
     options: RequestOptions
 
 
-def read_request(
-    body: str | None, is_base64: bool, content_type: str, query: Mapping[str, str]
-) -> DetectRequest:
-    """Read the body of ``POST /v1/detect``.
+@dataclass(frozen=True, slots=True)
+class BatchRequest:
+    """Several photos, each good or already known to be bad, and the options of all."""
+
+    photos: tuple[bytes | StoredPhoto | RequestError, ...]
+    options: RequestOptions
+
+
+def read_request(body: Body, query: Mapping[str, str]) -> DetectRequest:
+    """Read a request with one photo.
 
     Parameters
     ----------
-    body : str or None
-        As the gateway hands it over.
-    is_base64 : bool
-        Whether the gateway encoded it.
-    content_type : str
-        The header; parameters such as a charset are passed over.
+    body : Body
     query : mapping
         The query string.
 
@@ -60,23 +117,58 @@ def read_request(
     RequestError
         The request cannot be understood; the subclass says why.
     """
-    media_type = content_type.partition(";")[0].strip().lower()
-    data = _body_bytes(body, is_base64)
-    if not data:
-        raise RequestError(f"the body is empty; send a photo as {_ACCEPTED}")
-    if media_type == "application/json":
-        members = read_json(data)
-        photo = read_photo(members)
+    if body.media_type == "application/json":
+        members = read_json(body.read())
+        photo = _read_photo(members)
         rest = {name: value for name, value in members.items() if name not in ("image", "s3")}
         return DetectRequest(photo, read_options(query, rest))
-    if media_type in RAW_TYPES:
-        if not is_base64:
-            raise RequestError(
-                "the photo came as text, so its bytes are lost; the gateway must list this type as binary, "
-                'or send JSON {"image": base64}'
-            )
-        return DetectRequest(data, read_options(query, {}))
-    raise MediaTypeError(f"Content-Type must be {_ACCEPTED}; got {media_type or 'none'}")
+    if body.media_type == "multipart/form-data":
+        photo, fields = _read_form(body)
+        return DetectRequest(photo, read_options(query, fields))
+    if body.media_type in RAW_TYPES:
+        return DetectRequest(body.read_binary(), read_options(query, {}))
+    body.read()  # an empty body is the plainer mistake
+    raise MediaTypeError(f"Content-Type must be {_ACCEPTED}; got {body.media_type or 'none'}")
+
+
+def read_batch_request(body: Body, query: Mapping[str, str]) -> BatchRequest:
+    """Read a request with several photos; raises as `read_request`, but not for one photo among them."""
+    if body.media_type != "application/json":
+        raise MediaTypeError(f"Content-Type must be application/json; got {body.media_type or 'none'}")
+    members = read_json(body.read())
+    images = members.pop("images", None)
+    if not isinstance(images, list) or not images:
+        raise RequestError('"images" must be a list of {"image": base64} or {"s3": {"bucket", "key"}}')
+    if len(images) > MAX_PHOTOS:
+        raise PayloadTooLargeError(f"one call may carry {MAX_PHOTOS} photos; got {len(images)}")
+    return BatchRequest(tuple(map(_read_entry, images)), read_options(query, members))
+
+
+def _read_entry(entry: object) -> bytes | StoredPhoto | RequestError:
+    try:
+        if not isinstance(entry, dict):
+            raise RequestError(f"each of the images must be an object, got {type(entry).__name__}")
+        unknown = sorted(map(str, entry.keys() - {"image", "s3"}))
+        if unknown:
+            raise RequestError(f"an image may have the members image or s3; got {', '.join(unknown)}")
+        return _read_photo(entry)
+    except RequestError as error:
+        return error
+
+
+def _read_form(body: Body) -> tuple[bytes, dict[str, str]]:
+    photos: list[bytes] = []
+    fields: dict[str, str] = {}
+    for part in read_parts(body.read_binary(), body.content_type):
+        if part.name == "image":
+            photos.append(part.content)
+        elif part.name in fields:
+            raise RequestError(f"the form has the field {part.name!r} twice")
+        else:
+            fields[part.name] = part.content.decode("utf-8", "replace")
+    if len(photos) != 1 or not photos[0]:
+        raise RequestError(f'the form must have one part "image" that is not empty; it has {len(photos)}')
+    return photos[0], fields
 
 
 def read_json(data: bytes) -> dict[str, Any]:
@@ -90,8 +182,7 @@ def read_json(data: bytes) -> dict[str, Any]:
     return members
 
 
-def read_photo(members: Mapping[str, Any]) -> bytes | StoredPhoto:
-    """Return the photo that a JSON object names, as ``image`` (base64) or ``s3``."""
+def _read_photo(members: Mapping[str, Any]) -> bytes | StoredPhoto:
     if ("image" in members) == ("s3" in members):
         raise RequestError('give exactly one of "image" (base64) and "s3" ({"bucket", "key", "versionId"?})')
     if "image" in members:
@@ -115,14 +206,3 @@ def decode_base64(text: object) -> bytes:
         raise RequestError(
             f'"image" is not base64 ({error}); give the bytes only, no data: prefix'
         ) from error
-
-
-def _body_bytes(body: str | None, is_base64: bool) -> bytes:
-    if not body:
-        return b""
-    if not is_base64:
-        return body.encode("utf-8", "surrogatepass")
-    try:
-        return base64.b64decode(body, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise RequestError(f"the body is marked as base64 but is not ({error})") from error

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import ApiGatewayResolver
 
-from detect.requests import read_request
+from detect.requests import Body, read_batch_request, read_request
 from detect.service import DetectService
+from detect.uploads import create_upload, read_result
 from featherface import FeatherFaceError
-from shared.errors import FunctionError
+from shared.errors import AnswerTooLargeError, FunctionError
 from shared.observability import LOGGER, record_error
 from shared.problems import INTERNAL, MEDIA_TYPE, problem, problem_of
 
 __all__ = ["add_routes"]
+
+# Lambda's limit of 6 MB holds for the answer as text inside of JSON, where every quote takes two bytes.
+_MAX_ANSWER_BYTES: Final = 4_500_000
 
 
 def add_routes(app: ApiGatewayResolver, service: DetectService) -> None:
@@ -30,14 +34,24 @@ def add_routes(app: ApiGatewayResolver, service: DetectService) -> None:
 
     @app.post("/v1/detect")
     def detect() -> Response[str]:
-        event = app.current_event
-        request = read_request(
-            event.body,
-            bool(event.is_base64_encoded),
-            event.headers.get("content-type") or "",
-            event.query_string_parameters or {},
-        )
-        return _json(service.detect(request))
+        return _json(service.detect(read_request(_body(app), _query(app))))
+
+    @app.post("/v1/detect/batch")
+    def detect_batch() -> Response[str]:
+        request = read_batch_request(_body(app), _query(app))
+        return _json(service.detect_batch(request, _request_id(app)))
+
+    @app.post("/v1/uploads")
+    def uploads() -> Response[str]:
+        return _json(create_upload(service.max_image_bytes), status=201)
+
+    @app.get("/v1/results/<upload_id>")
+    def results(upload_id: str) -> Response[str]:
+        return _json(read_result(upload_id))
+
+    @app.get("/v1/models")
+    def models() -> Response[str]:
+        return _json(service.models())
 
     @app.get("/v1/health")
     def health() -> Response[str]:
@@ -70,16 +84,31 @@ def add_error_answers(app: ApiGatewayResolver) -> None:
     app.exception_handler(Exception)(unforeseen)
 
 
+def _body(app: ApiGatewayResolver) -> Body:
+    event = app.current_event
+    return Body(event.body, bool(event.is_base64_encoded), event.headers.get("content-type") or "")
+
+
+def _query(app: ApiGatewayResolver) -> dict[str, str]:
+    return app.current_event.query_string_parameters or {}
+
+
 def _request_id(app: ApiGatewayResolver) -> str:
     return str(app.lambda_context.aws_request_id)
 
 
-def _json(answer: dict[str, Any]) -> Response[str]:
-    return Response(status_code=200, content_type="application/json", body=json.dumps(answer))
+def _json(answer: dict[str, Any], status: int = 200) -> Response[str]:
+    body = json.dumps(answer)
+    if len(body) > _MAX_ANSWER_BYTES:
+        raise AnswerTooLargeError(
+            f"the answer has {len(body):,} bytes, {_MAX_ANSWER_BYTES:,} can be sent; "
+            "ask for fewer max_detections or for no landmarks"
+        )
+    return Response(status_code=status, content_type="application/json", body=body)
 
 
 def _problem(answer: dict[str, Any]) -> Response[str]:
-    headers = {"Retry-After": "5"} if answer["status"] == 503 else {}
+    headers = {"Retry-After": "5"} if answer["status"] == 503 or answer["code"] == "result_not_found" else {}
     return Response(
         status_code=answer["status"], content_type=MEDIA_TYPE, body=json.dumps(answer), headers=headers
     )

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from detect.requests import DetectRequest
-from shared.analysis import analyse
+from detect.options import RequestOptions
+from detect.requests import BatchRequest, DetectRequest
+from featherface import Detector, ImageError
+from featherface.packages import load_manifest
+from shared.analysis import Analysis, analyse
 from shared.clients import client
 from shared.detectors import Detectors, model_info
-from shared.observability import record_analysis
+from shared.errors import FunctionError
+from shared.observability import record_analysis, record_error
 from shared.photos import StoredPhoto, fetch
+from shared.problems import problem_of
 
 __all__ = ["DetectService"]
 
@@ -25,6 +30,11 @@ class DetectService:
     def __init__(self, detectors: Detectors) -> None:
         self._detectors = detectors
 
+    @property
+    def max_image_bytes(self) -> int:
+        """The largest photo that is accepted."""
+        return self._detectors.settings.max_image_bytes
+
     def detect(self, request: DetectRequest) -> dict[str, Any]:
         """Return the faces of one photo, what found them and how long it took.
 
@@ -38,16 +48,65 @@ class DetectService:
             The model cannot serve.
         """
         detector = self._detectors.get(request.options.model)
-        stored = request.photo if isinstance(request.photo, StoredPhoto) else None
-        if isinstance(request.photo, StoredPhoto):
-            data = fetch(client("s3"), request.photo, self._detectors.settings.max_image_bytes)
-        else:
-            data = request.photo
-        analysis = analyse(detector, data, request.options.detect)
-        record_analysis(analysis)
-        return analysis.to_dict(landmarks=request.options.landmarks, photo=stored)
+        return self._answer(detector, request.photo, request.options)
+
+    def detect_batch(self, request: BatchRequest, request_id: str) -> dict[str, Any]:
+        """Return for each photo, in order, its ``result`` or its ``error`` as problem details.
+
+        Raises
+        ------
+        ModelIntegrityError, ProviderError
+            The model cannot serve: that is no photo's own fault.
+        """
+        detector = self._detectors.get(request.options.model)
+        results: list[dict[str, Any]] = []
+        for index, photo in enumerate(request.photos):
+            try:
+                if isinstance(photo, FunctionError):
+                    raise photo
+                results.append({"index": index, "result": self._answer(detector, photo, request.options)})
+            except (ImageError, FunctionError) as error:
+                record_error(error.code)
+                results.append({"index": index, "error": problem_of(error, request_id)})
+        return {"results": results}
+
+    def analyse(self, photo: bytes | StoredPhoto, options: RequestOptions) -> Analysis:
+        """Return what was found in one photo, as an object; raises as `detect`."""
+        return self._analyse(self._detectors.get(options.model), photo, options)
 
     def health(self) -> dict[str, Any]:
         """Return that the function serves, and with what."""
-        detector = self._detectors.get()
-        return {"status": "ok", "model_info": model_info(detector.info)}
+        return {"status": "ok", "model_info": model_info(self._detectors.get().info)}
+
+    def models(self) -> dict[str, Any]:
+        """Return the models that a request may name, the default among them."""
+        settings = self._detectors.settings
+        return {
+            "models": [
+                {
+                    "model": package.key,
+                    "name": package.name,
+                    "version": package.version,
+                    "parameters": package.parameters,
+                    "precision": settings.precision,
+                    "sha256": package.files[settings.precision].sha256,
+                    "default": package.key == settings.model,
+                }
+                for package in load_manifest().models.values()
+                if settings.precision in package.files
+            ]
+        }
+
+    def _answer(
+        self, detector: Detector, photo: bytes | StoredPhoto, options: RequestOptions
+    ) -> dict[str, Any]:
+        analysis = self._analyse(detector, photo, options)
+        stored = photo if isinstance(photo, StoredPhoto) else None
+        return analysis.to_dict(landmarks=options.landmarks, photo=stored)
+
+    def _analyse(self, detector: Detector, photo: bytes | StoredPhoto, options: RequestOptions) -> Analysis:
+        if isinstance(photo, StoredPhoto):
+            photo = fetch(client("s3"), photo, self._detectors.settings.max_image_bytes)
+        analysis = analyse(detector, photo, options.detect)
+        record_analysis(analysis)
+        return analysis

@@ -9,7 +9,7 @@ import os
 from functools import cache
 from typing import Any
 
-__all__ = ["client"]
+__all__ = ["client", "signing_client"]
 
 
 @cache
@@ -25,3 +25,17 @@ def client(service: str) -> Any:
         retries={"mode": "standard", "total_max_attempts": 4},
     )
     return boto3.client(service, region_name=os.environ.get("AWS_REGION"), config=config)
+
+
+@cache
+def signing_client() -> Any:
+    """Return a client of S3 whose presigned addresses name the bucket's region.
+
+    Left to itself, botocore signs for the global address, which redirects to buckets of other regions for
+    their first day; a browser's form does not follow.
+    """
+    import boto3
+    from botocore.config import Config
+
+    config = Config(signature_version="s3v4", s3={"addressing_style": "virtual"})
+    return boto3.client("s3", region_name=os.environ.get("AWS_REGION"), config=config)

@@ -6,7 +6,8 @@
     ├── RequestError                 invalid_request         the caller must change the request
     │   ├── InvalidOptionError       invalid_option          an option is unknown, mistyped or out of range
     │   ├── MediaTypeError           unsupported_media_type  the body's Content-Type is none that is read
-    │   └── PayloadTooLargeError     payload_too_large       more bytes or photos than one call may carry
+    │   ├── PayloadTooLargeError     payload_too_large       more bytes or photos than one call may carry
+    │   └── AnswerTooLargeError      answer_too_large        more faces than one answer may carry
     ├── PhotoError                   photo                   the stored photo is at fault; don't retry
     │   ├── PhotoNotFoundError       photo_not_found         it does not exist
     │   ├── PhotoReplacedError       photo_replaced          other bytes are stored by now than were announced
@@ -26,6 +27,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "AnswerTooLargeError",
     "FunctionError",
     "InvalidEventError",
     "InvalidOptionError",
@@ -71,6 +73,12 @@ class PayloadTooLargeError(RequestError):
     """The call carries more bytes or photos than one call may."""
 
     code = "payload_too_large"
+
+
+class AnswerTooLargeError(RequestError):
+    """There are more faces than one answer may carry."""
+
+    code = "answer_too_large"
 
 
 class PhotoError(FunctionError):

@@ -32,6 +32,7 @@ _STATUSES: Final[Mapping[str, int]] = {
     "invalid_option": 422,
     "unsupported_media_type": 415,
     "payload_too_large": 413,
+    "answer_too_large": 422,
     "photo_not_found": 404,
     "photo_replaced": 409,
     "photo_key_too_long": 422,

@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 from gateway_events import rest_event, url_event
+from urllib3.filepost import encode_multipart_formdata
 
 from featherface import DETECTIONS_SCHEMA, DetectOptions, Detector
 
@@ -172,3 +173,71 @@ def test_a_photo_that_the_gateway_passed_as_text_is_refused(
     answer = detect_handler({**event, "body": "bytes that were"}, context)
     assert answer["statusCode"] == 400
     assert "binary" in json.loads(answer["body"])["detail"]
+
+
+def test_a_form_gets_the_same_answer(call: Call, reference: Detector, sample: Callable[[str], bytes]) -> None:
+    body, content_type = form({"image": sample(PHOTO), "max_detections": b"2"})
+    status, answer = call("POST", "/v1/detect", body=body, content_type=content_type)
+    assert status == 200
+    assert detections(answer) == reference.detect(sample(PHOTO), DetectOptions(max_detections=2)).to_dict()
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [{}, {"file": b"x"}, {"image": b""}, {"image": b"x", "size": b"1"}, {"image": b"x", "model": b"?"}],
+)
+def test_a_form_that_cannot_be_used_is_a_problem(call: Call, parts: dict[str, bytes]) -> None:
+    body, content_type = form(parts)
+    status, answer = call("POST", "/v1/detect", body=body, content_type=content_type)
+    assert status in (400, 422)
+    assert answer["code"] in ("invalid_request", "invalid_option")
+
+
+def test_a_batch_gives_each_photo_its_own_result_or_error(
+    call: Call, reference: Detector, sample: Callable[[str], bytes]
+) -> None:
+    good = base64.b64encode(sample(PHOTO)).decode()
+    other = base64.b64encode(sample("coffee.webp")).decode()
+    images = [{"image": good}, {"image": IMAGE}, {"s3": GONE}, {"image": other}, {"picture": good}, "text"]
+    status, answer = call("POST", "/v1/detect/batch", json_body={"images": images, "max_detections": 4})
+    assert status == 200
+    results = answer["results"]
+    assert [entry["index"] for entry in results] == list(range(6))
+    options = DetectOptions(max_detections=4)
+    assert detections(results[0]["result"]) == reference.detect(sample(PHOTO), options).to_dict()
+    assert detections(results[3]["result"]) == reference.detect(sample("coffee.webp"), options).to_dict()
+    codes = ["unsupported_format", "photo_not_found", "invalid_request", "invalid_request"]
+    assert [results[index]["error"]["code"] for index in (1, 2, 4, 5)] == codes
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "code"),
+    [
+        ({"json_body": {"images": [{"image": "eA=="}] * 9}}, 413, "payload_too_large"),
+        ({"json_body": {"images": []}}, 400, "invalid_request"),
+        ({"json_body": {"image": "eA=="}}, 400, "invalid_request"),
+        ({"json_body": {"images": [{"image": "eA=="}], "size": 1}}, 422, "invalid_option"),
+        ({"body": b"x", "content_type": "image/png"}, 415, "unsupported_media_type"),
+    ],
+)
+def test_a_batch_that_cannot_be_read_is_a_problem(
+    call: Call, request_: dict[str, Any], status: int, code: str
+) -> None:
+    found, answer = call("POST", "/v1/detect/batch", **request_)
+    assert (found, answer["code"]) == (status, code)
+
+
+def test_models_are_listed_with_what_proves_them(call: Call, reference: Detector) -> None:
+    status, answer = call("GET", "/v1/models")
+    assert status == 200
+    models = {entry["model"]: entry for entry in answer["models"]}
+    assert {name: entry["parameters"] for name, entry in models.items()} == {"nano": 344_254, "v1": 487_103}
+    default = models[reference.info.model]
+    assert default["default"] is True
+    assert default["sha256"] == reference.info.sha256
+
+
+def form(parts: dict[str, bytes]) -> tuple[bytes, str]:
+    """A form as urllib3, and so as requests and botocore, would write it."""
+    fields = {name: ("photo", content) if name == "image" else content for name, content in parts.items()}
+    return encode_multipart_formdata(fields)
