@@ -73,6 +73,7 @@ def command(subparsers: Any) -> None:
     parser.add_argument("--address", metavar="RAY", help="of a Ray cluster (default: an embedded Ray)")
     parser.add_argument("--cpus", type=int, metavar="N", help="CPUs for the embedded Ray (default: all)")
     parser.add_argument("--worker-cpus", type=int, metavar="N", help="CPUs of one worker (default: up to 4)")
+    parser.add_argument("--max-workers", type=int, metavar="N", help="bound of a growing cluster's pool")
     parser.add_argument(
         "--worker-gpus", type=float, default=0.0, metavar="N", help="GPUs of one worker, e.g. 0.25"
     )
@@ -124,6 +125,7 @@ def _config(args: argparse.Namespace) -> Any:
         cpus=args.cpus or usable_cpus(),
         worker_cpus=args.worker_cpus,
         worker_gpus=args.worker_gpus,
+        max_workers=args.max_workers,
         timeout=args.timeout,
         max_errors=ErrorLimit.parse(args.max_errors) if args.max_errors else ErrorLimit(),
         retry_errors=args.retry_errors,

@@ -66,7 +66,9 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
             ray.shutdown()
 
 
-def choose_pool(address: str | None, cpus: int, worker_cpus: int | None, worker_gpus: float) -> Pool:
+def choose_pool(
+    address: str | None, cpus: int, worker_cpus: int | None, worker_gpus: float, max_workers: int | None
+) -> Pool:
     """Divide the CPUs among workers.
 
     Parameters
@@ -79,10 +81,14 @@ def choose_pool(address: str | None, cpus: int, worker_cpus: int | None, worker_
         CPUs of a worker; chosen if omitted.
     worker_gpus : float
         GPUs of a worker.
+    max_workers : int, optional
+        Bound of their number. A cluster that grows must be told: what it has room for now may be nothing.
     """
     if address is None:
         each = min(worker_cpus or _WORKER_CPUS, cpus)
-        return Pool(each, worker_gpus, 1, max(1, cpus // each))
+        return Pool(each, worker_gpus, 1, max_workers or max(1, cpus // each))
+    if max_workers is not None:
+        return Pool(worker_cpus or _WORKER_CPUS, worker_gpus, 1, max_workers)
     import ray
 
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]

@@ -69,6 +69,8 @@ class JobConfig:
         CPUs of one worker.
     worker_gpus : float
         GPUs of one worker.
+    max_workers : int, optional
+        Bound of the pool of workers; what the cluster has room for now, if omitted.
     timeout : float
         Seconds that a photo may be fetched, and again searched.
     max_errors : ErrorLimit
@@ -92,6 +94,7 @@ class JobConfig:
     cpus: int = field(default_factory=lambda: usable_cpus())
     worker_cpus: int | None = None
     worker_gpus: float = 0.0
+    max_workers: int | None = None
     timeout: float = 60.0
     max_errors: ErrorLimit = field(default_factory=ErrorLimit)
     retry_errors: bool = False
@@ -189,7 +192,9 @@ def _work(plan: Plan, before: Tally, ledger: Ledger, config: JobConfig) -> tuple
     """Annotate what is left; returns how many photos that was, and the CPUs of all workers."""
     if before.photos == plan.photos and not (config.retry_errors and before.errors):
         return 0, 0
-    pool = choose_pool(config.address, config.cpus, config.worker_cpus, config.worker_gpus)
+    pool = choose_pool(
+        config.address, config.cpus, config.worker_cpus, config.worker_gpus, config.max_workers
+    )
     worker = WorkerConfig(
         config.settings,
         config.s3,
