@@ -15,6 +15,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from featherface import Detections, Detector, Settings
+from featherface_batch.batching import BatchingFinder
 from featherface_batch.crew import ByteBudget, Crew
 from featherface_batch.errors import TimeoutPhotoError
 from featherface_batch.fetch import fetch
@@ -40,8 +41,9 @@ class FaceFinder(Protocol):
 
 
 def load_detector(settings: Settings) -> FaceFinder:
-    """Load the settings' model."""
-    return Detector.load(settings=settings)
+    """Load the settings' model; on a GPU, one that puts the photos of all threads into batches."""
+    detector = Detector.load(settings=settings)
+    return detector if detector.info.provider == "cpu" else BatchingFinder(detector, settings.batch_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,9 @@ class Worker:
         self._config = config
         self._finder = config.load(replace(config.settings, threads=1))
         self._fetching = Crew(config.fetchers, "fetch")
-        self._computing = Crew(config.cpus, "compute")
+        # Threads that wait for the GPU leave their CPU to those that decode.
+        waiting = 2 * config.settings.batch_size if isinstance(self._finder, BatchingFinder) else 0
+        self._computing = Crew(config.cpus + waiting, "compute")
         self._budget = ByteBudget(_BYTES_AHEAD_PER_CPU * config.cpus)
         # Bounds what is fetched but not yet searched where photos are small.
         self._ahead = threading.BoundedSemaphore(2 * config.fetchers + 2 * config.cpus)
