@@ -8,6 +8,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -36,9 +37,30 @@ def service(detectors: Detectors, aws: Callable[[str], Any]) -> IngestService:
     return make_service(detectors, aws)
 
 
-def make_service(detectors: Detectors, aws: Callable[[str], Any], s3: Any = None) -> IngestService:
+class AtomicTable:
+    """A client of DynamoDB whose conditional updates are atomic, as the service's are.
+
+    The emulator checks the condition and writes in two steps, between which another thread may write.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._one_at_a_time = threading.Lock()
+
+    def get_item(self, **arguments: Any) -> Any:
+        with self._one_at_a_time:
+            return self._client.get_item(**arguments)
+
+    def update_item(self, **arguments: Any) -> Any:
+        with self._one_at_a_time:
+            return self._client.update_item(**arguments)
+
+
+def make_service(
+    detectors: Detectors, aws: Callable[[str], Any], s3: Any = None, dynamodb: Any = None
+) -> IngestService:
     own = s3 or aws("s3")
-    index = Index(aws("dynamodb"), os.environ["INDEX_TABLE"])
+    index = Index(dynamodb or aws("dynamodb"), os.environ["INDEX_TABLE"])
     return IngestService(detectors, own, ResultStore(own, RESULTS), index)
 
 
@@ -136,18 +158,16 @@ def test_events_side_by_side_leave_the_newest_photo_s_result(
     key: str,
 ) -> None:
     changes = [change("created", key, number, etag=put(s3, key, jpeg(number))) for number in range(6)]
-    services = [make_service(detectors, aws) for _ in changes]
+    dynamodb = AtomicTable(aws("dynamodb"))
+    services = [make_service(detectors, aws, dynamodb=dynamodb) for _ in changes]
     barrier = threading.Barrier(len(changes))
 
-    def work(service: IngestService, one: Change) -> None:
+    def work(service: IngestService, one: Change) -> str:
         barrier.wait()
-        service.settle(one)
+        return service.settle(one)
 
-    threads = [threading.Thread(target=work, args=pair) for pair in zip(services, changes, strict=True)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(changes)) as pool:
+        assert set(pool.map(work, services, changes)) <= {"done", "failed"}
     assert same(result(key), reference.detect(jpeg(5)).to_dict())
     assert row(aws, key)["state"] == "done"
     assert row(aws, key)["change_order"] == changes[-1].order
