@@ -1,6 +1,7 @@
 # Needs Python 3.11+ and make, nothing else. PYTHON names the interpreter to build the environment with.
 PYTHON ?= python3
 VENV   ?= .venv
+PORT   ?= 8080
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 # an environment's packages are what the locks say; VIRTUAL_ENV tells uv which one
@@ -8,11 +9,12 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 # one compiled-module cache less to fight over, and the same hashes everywhere
 export PYTHONHASHSEED := 0
 
-.PHONY: help demo test lint environment lock clean
+.PHONY: help demo test serve lint environment lock clean
 
 help:
 	@echo "make demo   create the environment and run the whole system on sample photos"
 	@echo "make test   create the environment, lint, check types and run the test suite"
+	@echo "make serve  run the API on 127.0.0.1, PORT=8080, with its description at /docs"
 	@echo "make lint   ruff and mypy only"
 	@echo "make lock   renew the locks in requirements/"
 	@echo "make clean  remove the environment and everything built"
@@ -22,6 +24,9 @@ demo: $(VENV)/.installed
 
 test: lint $(VENV)/.torch
 	$(BIN)/python -m pytest
+
+serve: $(VENV)/.installed
+	$(BIN)/python -m examples.serve --port $(PORT)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from shared.errors import MediaTypeError, PayloadTooLargeError, RequestError
 from shared.photos import StoredPhoto
 
 __all__ = [
+    "BINARY_TYPES",
     "MAX_PHOTOS",
     "BatchRequest",
     "Body",
@@ -37,6 +38,9 @@ RAW_TYPES: Final = (
     "application/octet-stream",
 )
 """Media types of a body that is the photo itself; its content decides what it is, not this name."""
+
+BINARY_TYPES: Final = (*RAW_TYPES, "multipart/form-data")
+"""Media types that the gateway must hand over in base64."""
 
 _ACCEPTED: Final = (
     "image/jpeg, image/png, image/bmp, image/webp, application/octet-stream or application/json"
@@ -66,16 +70,21 @@ class Body:
         """The content type without its parameters, in lower case."""
         return self.content_type.partition(";")[0].strip().lower()
 
-    def read(self) -> bytes:
-        """Return the bytes that the caller sent; raises RequestError if there are none."""
-        if not self.text:
-            raise RequestError(f"the body is empty; send a photo as {_ACCEPTED}")
+    def read_any(self) -> bytes:
+        """Return the bytes that the caller sent, which may be none."""
         if not self.is_base64:
-            return self.text.encode("utf-8", "surrogatepass")
+            return (self.text or "").encode("utf-8", "surrogatepass")
         try:
-            return base64.b64decode(self.text, validate=True)
+            return base64.b64decode(self.text or "", validate=True)
         except (binascii.Error, ValueError) as error:
             raise RequestError(f"the body is marked as base64 but is not ({error})") from error
+
+    def read(self) -> bytes:
+        """Return the bytes that the caller sent; raises RequestError if there are none."""
+        data = self.read_any()
+        if not data:
+            raise RequestError(f"the body is empty; send a photo as {_ACCEPTED}")
+        return data
 
     def read_binary(self) -> bytes:
         """Return the bytes of a body that is not text."""

@@ -8,6 +8,8 @@ from typing import Any, Final
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import ApiGatewayResolver
 
+from detect.rekognition import MEDIA_TYPE as MEDIA_TYPE_AMZ
+from detect.rekognition import answer
 from detect.requests import Body, read_batch_request, read_request
 from detect.service import DetectService
 from detect.uploads import create_upload, read_result
@@ -57,6 +59,14 @@ def add_routes(app: ApiGatewayResolver, service: DetectService) -> None:
     def health() -> Response[str]:
         return _json(service.health())
 
+    @app.post("/")
+    def rekognition() -> Response[str]:
+        target = app.current_event.headers.get("x-amz-target") or ""
+        found = answer(service, target, _body(app).read_any(), _request_id(app))
+        return Response(
+            status_code=found.status, content_type=MEDIA_TYPE_AMZ, body=found.body, headers=found.headers
+        )
+
     add_error_answers(app)
 
 
@@ -97,8 +107,8 @@ def _request_id(app: ApiGatewayResolver) -> str:
     return str(app.lambda_context.aws_request_id)
 
 
-def _json(answer: dict[str, Any], status: int = 200) -> Response[str]:
-    body = json.dumps(answer)
+def _json(document: dict[str, Any], status: int = 200) -> Response[str]:
+    body = json.dumps(document)
     if len(body) > _MAX_ANSWER_BYTES:
         raise AnswerTooLargeError(
             f"the answer has {len(body):,} bytes, {_MAX_ANSWER_BYTES:,} can be sent; "

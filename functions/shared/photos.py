@@ -11,8 +11,20 @@ from shared.storage import error_code, translated
 
 __all__ = ["StoredPhoto", "fetch"]
 
+# Names that S3 cannot have given, delete markers, and what is really missing.
 _MISSING = frozenset(
-    {"NoSuchKey", "NoSuchVersion", "NoSuchBucket", "NotFound", "404", "MethodNotAllowed", "405"}
+    {
+        "404",
+        "405",
+        "InvalidBucketName",
+        "InvalidURI",
+        "KeyTooLongError",
+        "MethodNotAllowed",
+        "NoSuchBucket",
+        "NoSuchKey",
+        "NoSuchVersion",
+        "NotFound",
+    }
 )
 _INVALID_VERSION = frozenset({"InvalidArgument", "400", "BadRequest"})
 _REPLACED = frozenset({"PreconditionFailed", "412"})
@@ -64,22 +76,23 @@ def fetch(s3: Any, photo: StoredPhoto, max_bytes: int) -> bytes:
     StorageDeniedError, StorageUnavailableError
         S3 could not be read.
     """
-    from botocore.exceptions import ClientError
+    from botocore.exceptions import ClientError, ParamValidationError
 
     which: dict[str, str] = {}
     if photo.version_id:
         which["VersionId"] = photo.version_id
     elif photo.etag:
         which["IfMatch"] = f'"{photo.etag}"'
+    missing = "there is no such photo in the bucket; check the bucket, the key and the version"
     with translated("reading the photo"):
         try:
             answer = s3.get_object(Bucket=photo.bucket, Key=photo.key, **which)
+        except ParamValidationError as error:
+            raise PhotoNotFoundError(missing) from error
         except ClientError as error:
             code = error_code(error)
             if code in _MISSING or (photo.version_id and code in _INVALID_VERSION):
-                raise PhotoNotFoundError(
-                    "there is no such photo in the bucket; check the bucket, the key and the version"
-                ) from error
+                raise PhotoNotFoundError(missing) from error
             if code in _REPLACED:
                 raise PhotoReplacedError(
                     "the photo has been replaced since it was announced; the event of its new content decides"

@@ -18,7 +18,6 @@ INTERNAL: Final = "internal"
 _TITLES: Final[Mapping[int, str]] = {
     400: "The request cannot be understood",
     404: "Not found",
-    409: "Conflict",
     413: "Too large",
     415: "Unsupported media type",
     422: "The request was understood but cannot be done",
@@ -34,8 +33,6 @@ _STATUSES: Final[Mapping[str, int]] = {
     "payload_too_large": 413,
     "answer_too_large": 422,
     "photo_not_found": 404,
-    "photo_replaced": 409,
-    "photo_key_too_long": 422,
     "result_not_found": 404,
     "not_found": 404,
     "storage_unavailable": 503,

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -178,3 +179,19 @@ def call(detect_handler: Callable[..., dict[str, Any]]) -> Callable[..., tuple[i
 @pytest.fixture
 def context() -> Context:
     return Context()
+
+
+@pytest.fixture(scope="session")
+def api_url(detect_handler: Callable[..., dict[str, Any]]) -> Iterator[str]:
+    """The API over HTTP, as `make serve` runs it."""
+    from examples.serve.gateway import serve
+
+    from detect.requests import BINARY_TYPES
+
+    server = serve(detect_handler, BINARY_TYPES)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()

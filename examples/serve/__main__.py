@@ -1,0 +1,50 @@
+"""Run the synchronous API on loopback, with its description for the browser.
+
+python -m examples.serve --port 8080
+curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' http://127.0.0.1:8080/v1/detect
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def main() -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.serve", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--port", type=int, default=8080)
+    port = parser.parse_args().port
+
+    # As Lambda does: the functions' folder is the root of their imports, and tracing needs a daemon.
+    sys.path.insert(0, str(ROOT / "functions"))
+    os.environ.setdefault("POWERTOOLS_TRACE_DISABLED", "true")
+    from detect.handler import lambda_handler
+    from detect.openapi import text
+    from detect.requests import BINARY_TYPES
+    from examples.serve.gateway import Page, serve
+    from examples.serve.swagger import page
+
+    pages = {
+        "/docs": Page("text/html; charset=utf-8", page(text())),
+        "/openapi.json": Page("application/json", text().encode()),
+    }
+    server = serve(lambda_handler, BINARY_TYPES, pages, port)
+    print(f"http://127.0.0.1:{server.server_port}/docs describes the API; end with Ctrl-C", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        server.server_close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""What API Gateway does between HTTP and the function, as far as this API needs it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+__all__ = ["LambdaHandler", "Page", "serve"]
+
+LambdaHandler = Callable[[dict[str, Any], Any], Mapping[str, Any]]
+
+_MAX_BODY_BYTES: Final = 10 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Something that is served as it is."""
+
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What Lambda hands to a handler beside the event."""
+
+    function_name: str = "featherface-local"
+    memory_limit_in_mb: int = 1769
+    invoked_function_arn: str = "arn:aws:lambda:us-east-1:000000000000:function:featherface-local"
+    aws_request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return a time-out that is far away."""
+        return 28_000
+
+
+def rest_event(
+    method: str, target: str, headers: Mapping[str, str], body: bytes, binary_types: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return a request as a REST API with Lambda proxy integration hands it over."""
+    parts = urlsplit(target)
+    query = parse_qs(parts.query, keep_blank_values=True)
+    media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    binary = media_type in binary_types
+    text = base64.b64encode(body).decode() if binary else body.decode("utf-8", "replace")
+    return {
+        "resource": "/{proxy+}",
+        "path": unquote(parts.path),
+        "httpMethod": method,
+        "headers": dict(headers),
+        "multiValueHeaders": {name: [value] for name, value in headers.items()},
+        "queryStringParameters": {name: values[-1] for name, values in query.items()} or None,
+        "multiValueQueryStringParameters": query or None,
+        "pathParameters": None,
+        "stageVariables": None,
+        "requestContext": {
+            "httpMethod": method,
+            "path": parts.path,
+            "stage": "local",
+            "requestId": str(uuid.uuid4()),
+            "identity": {"sourceIp": "127.0.0.1"},
+        },
+        "body": text or None,
+        "isBase64Encoded": binary and bool(text),
+    }
+
+
+def serve(
+    handler: LambdaHandler,
+    binary_types: tuple[str, ...],
+    pages: Mapping[str, Page] | None = None,
+    port: int = 0,
+) -> ThreadingHTTPServer:
+    """Return a server on 127.0.0.1 that passes every request to a handler; the caller runs it.
+
+    Parameters
+    ----------
+    handler : callable
+        As Lambda calls it: one request at a time.
+    binary_types : tuple of str
+        Media types whose bodies reach the handler in base64, as the gateway's configuration lists them.
+    pages : mapping, optional
+        By path: what is served without the handler.
+    port : int
+        0 takes a free one.
+    """
+    one_at_a_time = threading.Lock()
+
+    class Gateway(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _respond(self) -> None:
+            # until it is read, a connection that is kept open would take the body for the next request
+            body = self._read()
+            if body is None:
+                return
+            page = (pages or {}).get(self.path) if self.command == "GET" else None
+            if page is not None:
+                self._send(200, {"Content-Type": page.media_type}, page.content)
+                return
+            event = rest_event(self.command, self.path, dict(self.headers.items()), body, binary_types)
+            with one_at_a_time:
+                answer = handler(event, Context())
+            content = answer["body"].encode()
+            if answer.get("isBase64Encoded"):
+                content = base64.b64decode(content)
+            headers = {name: values[0] for name, values in answer.get("multiValueHeaders", {}).items()}
+            self._send(answer["statusCode"], headers, content)
+
+        def _read(self) -> bytes | None:
+            length = self.headers.get("Content-Length", "0")
+            if not length.isdecimal() or int(length) > _MAX_BODY_BYTES:
+                message = {"message": "Request Too Long"}
+                self.close_connection = True
+                self._send(413, {"Content-Type": "application/json"}, json.dumps(message).encode())
+                return None
+            return self.rfile.read(int(length))
+
+        def _send(self, status: int, headers: Mapping[str, str], content: bytes) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _respond
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing: the handler logs each request itself."""
+
+    return ThreadingHTTPServer(("127.0.0.1", port), Gateway)
