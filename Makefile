@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 PORT   ?= 8080
+RUNTIME_PYTHON ?= python3.13
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 # an environment's packages are what the locks say; VIRTUAL_ENV tells uv which one
@@ -9,12 +10,13 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 # one compiled-module cache less to fight over, and the same hashes everywhere
 export PYTHONHASHSEED := 0
 
-.PHONY: help demo test serve lint environment lock clean
+.PHONY: help demo test serve layer lint environment lock clean
 
 help:
 	@echo "make demo   create the environment and run the whole system on sample photos"
 	@echo "make test   create the environment, lint, check types and run the test suite"
 	@echo "make serve  run the API on 127.0.0.1, PORT=8080, with its description at /docs"
+	@echo "make layer  build the Lambda layer for both architectures; RUNTIME_PYTHON=python3.13 tries it and compiles it"
 	@echo "make lint   ruff and mypy only"
 	@echo "make lock   renew the locks in requirements/"
 	@echo "make clean  remove the environment and everything built"
@@ -27,6 +29,9 @@ test: lint $(VENV)/.torch
 
 serve: $(VENV)/.installed
 	$(BIN)/python -m examples.serve --port $(PORT)
+
+layer: $(UV)
+	$(BIN)/python layers/build_layer.py --uv $(UV) --python $(RUNTIME_PYTHON) --output build/layer
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from typing import Any
 from featherface import Detections, DetectOptions, Detector, ModelInfo
 from shared.detectors import model_info
 from shared.photos import StoredPhoto
+from shared.tracing import traced
 
 __all__ = ["Analysis", "analyse"]
 
@@ -60,8 +61,10 @@ class Analysis:
 def analyse(detector: Detector, data: bytes, options: DetectOptions | None = None) -> Analysis:
     """Find the faces of one photo; raises as `Detector.detect`."""
     start = time.perf_counter()
-    prepared = detector.prepare(data, options)
+    with traced("decode"):
+        prepared = detector.prepare(data, options)
     decoded = time.perf_counter()
-    detections = detector.infer([prepared], options)[0]
+    with traced("inference"):
+        detections = detector.infer([prepared], options)[0]
     done = time.perf_counter()
     return Analysis(detections, detector.info, 1e3 * (decoded - start), 1e3 * (done - decoded))

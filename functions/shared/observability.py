@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from resource import RUSAGE_SELF, getrusage
 from typing import Final
 
 from aws_lambda_powertools import Logger, Metrics
@@ -26,6 +27,8 @@ def record_analysis(analysis: Analysis) -> None:
     METRICS.add_metric("Faces", MetricUnit.Count, len(analysis.detections.faces))
     METRICS.add_metric("DecodeTime", MetricUnit.Milliseconds, analysis.decode_ms)
     METRICS.add_metric("InferenceTime", MetricUnit.Milliseconds, analysis.inference_ms)
+    METRICS.add_metric("MemoryUsed", MetricUnit.Megabytes, _peak_memory_mb())
+    METRICS.add_metric("EfficiencyScore", MetricUnit.Count, _efficiency(analysis))
     METRICS.add_metadata("model_version", analysis.model.version)
     METRICS.add_metadata("model_parameters", analysis.model.parameters)
 
@@ -42,3 +45,14 @@ def record_init_failure(code: str, message: str) -> None:
     METRICS.add_metric("ModelValidationFailed", MetricUnit.Count, 1)
     METRICS.add_metadata("error_code", code)
     METRICS.flush_metrics()
+
+
+def _peak_memory_mb() -> float:
+    # ru_maxrss is in KiB on Linux, which is what Lambda runs
+    return getrusage(RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _efficiency(analysis: Analysis) -> float:
+    """Return photos per second and million parameters: what the model gives for its size."""
+    seconds = (analysis.decode_ms + analysis.inference_ms) / 1e3
+    return 1 / seconds / (analysis.model.parameters / 1e6)

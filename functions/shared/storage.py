@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from shared.errors import StorageDeniedError, StorageUnavailableError
+from shared.tracing import traced
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -42,7 +43,8 @@ def translated(doing: str) -> Iterator[None]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        yield
+        with traced(doing):
+            yield
     except ClientError as error:
         code = error_code(error)
         if code in _DENIED:
