@@ -35,6 +35,8 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
         # and start them again, without end.
         os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        # Ray's own ports listen to more than this machine: whoever reaches them needs the token.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
     from ray.data import DataContext
 
@@ -58,7 +60,8 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # What a worker fails with is raised, too; once is enough.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     try:
         yield
     finally:

@@ -9,6 +9,7 @@
     ├── OutputMismatchError        output_mismatch     the output belongs to a run with other options
     ├── TooManyErrorsError         too_many_errors     more photos failed than --max-errors allows
     ├── ReconciliationError        reconciliation      planned and recorded photos differ
+    ├── WorkerError                worker              a worker cannot start, or cannot record what it did
     └── PhotoError                 photo               one photo could not be annotated
         ├── MissingPhotoError      missing             it was listed, but is gone
         ├── DeniedPhotoError       access_denied       the credentials or permissions don't allow to read it
@@ -38,6 +39,7 @@ __all__ = [
     "TooManyErrorsError",
     "UsageError",
     "WorkerCrashError",
+    "WorkerError",
 ]
 
 
@@ -81,6 +83,12 @@ class ReconciliationError(BatchError):
     """The planned photos and the recorded ones are not the same."""
 
     code = "reconciliation"
+
+
+class WorkerError(BatchError):
+    """A worker cannot start, or cannot record what it did."""
+
+    code = "worker"
 
 
 class PhotoError(BatchError):

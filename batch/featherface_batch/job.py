@@ -157,6 +157,7 @@ def annotate(config: JobConfig) -> JobSummary:
     identity = _identity(source, config)
     if ledger.open(identity):
         _LOGGER.info("going on with the run in %s", storage.root)
+        storage.sweep()
     ledger.reopen()
     with ray_session(config.address, config.cpus):
         plan = ledger.plan() or make_plan(source, ledger)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from featherface_batch.errors import WorkerError
 from featherface_batch.isolation import annotate_isolated
 from featherface_batch.ledger import Ledger
 from featherface_batch.plan import Part, Plan, Shard, plan_partition, read_part
@@ -77,7 +78,13 @@ def run_plan(
     pool : Pool
     retry_errors : bool
         Whether photos that ended as an error are tried again.
+
+    Raises
+    ------
+    WorkerError
+        A worker cannot start, or cannot record what it did.
     """
+    import ray
     from ray import data
     from ray.data import ActorPoolStrategy
 
@@ -108,8 +115,15 @@ def run_plan(
             ),
         )
     )
-    for row in shards.iter_rows():
-        yield Tally(int(row["photos"]), int(row["errors"]))
+    try:
+        for row in shards.iter_rows():
+            yield Tally(int(row["photos"]), int(row["errors"]))
+    except ray.exceptions.RayError as error:
+        # Ray hands over the worker's whole traceback as text; its last line is the worker's own error.
+        reason = str(error).strip().splitlines()[-1]
+        raise WorkerError(
+            f"a worker failed: {reason}. What is done is kept; Ray's logs have the rest"
+        ) from error
 
 
 class _ShardActor:

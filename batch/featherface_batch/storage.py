@@ -21,6 +21,7 @@ from featherface_batch.s3 import S3Address, S3Options, is_s3, s3_client, s3_reas
 
 __all__ = ["LocalStorage", "S3Storage", "Storage", "open_storage"]
 
+_PARTIAL = ".partial"
 _SPOOL_BYTES = 16 * 1024 * 1024
 
 
@@ -54,6 +55,10 @@ class Storage(Protocol):
 
     def delete(self, name: str) -> None:
         """Delete a file; no error if there is none."""
+        ...
+
+    def sweep(self) -> None:
+        """Remove what writers left that were killed; only when nobody writes."""
         ...
 
     def describe(self, name: str) -> str:
@@ -97,7 +102,7 @@ class LocalStorage:
     def writer(self, name: str, *, durable: bool = True) -> Iterator[IO[bytes]]:
         """Open a binary file for a ``with`` block; the file appears when the block ends without an error."""
         path = self.folder / name
-        temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.partial")
+        temporary = path.with_name(f".{uuid.uuid4().hex[:12]}{_PARTIAL}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
@@ -122,13 +127,18 @@ class LocalStorage:
             name = f"{folder}/{entry.name}" if folder else entry.name
             if entry.is_dir(follow_symlinks=False):
                 yield from self.names(name)
-            elif not entry.name.endswith(".partial"):
+            elif not entry.name.endswith(_PARTIAL):
                 yield name
 
     def delete(self, name: str) -> None:
         """Delete a file; no error if there is none."""
         with suppress(FileNotFoundError):
             (self.folder / name).unlink()
+
+    def sweep(self) -> None:
+        """Remove what writers left that were killed; only when nobody writes."""
+        for path in self.folder.rglob(f".*{_PARTIAL}"):
+            path.unlink(missing_ok=True)
 
     def describe(self, name: str) -> str:
         """Return where a file lies."""
@@ -210,6 +220,9 @@ class S3Storage:
             self._client.delete_object(Bucket=target.bucket, Key=target.key)
         except Exception as error:
             raise StorageError(f"{target} cannot be deleted: {s3_reason(error).text}") from error
+
+    def sweep(self) -> None:
+        """Do nothing: S3 shows no upload before it is whole, and a lifecycle rule ends abandoned ones."""
 
     def describe(self, name: str) -> str:
         """Return where a file lies."""

@@ -4,7 +4,7 @@ import hashlib
 import os
 import time
 
-from featherface import Detections, Detector, Settings
+from featherface import Detections, Detector, ModelHashError, Settings
 
 KILLER = b"this photo ends its process"
 SLEEPER = b"this photo takes for ever"
@@ -34,3 +34,13 @@ class RecordingFinder:
         # One write per line: lines of processes that write at the same time stay whole.
         os.write(self._log, f"{os.getpid()} {hashlib.sha256(data).hexdigest()}\n".encode())
         return self._detector.detect(data)
+
+
+class BrokenFinder:
+    """A model that is not the published one, found out where it would run."""
+
+    def __init__(self, settings: Settings) -> None:
+        raise ModelHashError("the model's bytes are others than the manifest's")
+
+    def detect(self, data: bytes) -> Detections:
+        raise NotImplementedError

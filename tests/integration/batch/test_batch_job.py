@@ -3,10 +3,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finders import KILLER, SLEEPER, TroubledFinder
+from finders import KILLER, SLEEPER, BrokenFinder, TroubledFinder
 
 from featherface import Detector, Settings
-from featherface_batch.errors import OutputMismatchError, SourceError, TooManyErrorsError, UsageError
+from featherface_batch.errors import (
+    OutputMismatchError,
+    SourceError,
+    TooManyErrorsError,
+    UsageError,
+    WorkerError,
+)
 from featherface_batch.job import JobConfig, JobSummary, annotate
 from featherface_batch.limits import ErrorLimit
 from featherface_batch.s3 import S3Options
@@ -136,6 +142,13 @@ def test_a_run_that_goes_wrong_stops_and_can_go_on(photos: Path, tmp_path: Path)
     assert not (output / "_SUCCESS").exists()
     assert json.loads((output / "progress.json").read_text())["state"] == "stopped"
     assert run(photos, output).errors == 40
+
+
+def test_a_model_that_fails_in_the_worker_ends_the_run_with_its_own_error(
+    photos: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(WorkerError, match="ModelHashError: the model's bytes are others"):
+        run(photos, tmp_path / "out", load=BrokenFinder)
 
 
 def test_a_source_without_photos_is_an_error(tmp_path: Path) -> None:

@@ -90,7 +90,10 @@ def test_killed_twice_and_resumed_a_run_is_exact(many: Path, tmp_path: Path) -> 
     kept = {path: path.stat().st_mtime_ns for path in finished(output)}
     looked = Counter(digest for _, digest in looks(log))
 
+    stale = output / "_work" / ".0123456789ab.partial"
+    stale.write_bytes(b"half a fi")
     assert start(many, output, log).wait() == 0
+    assert not stale.exists()
     again = Counter(digest for _, digest in looks(log)) - looked
     assert not committed & set(again), "a finished photo was looked at again"
     assert len(committed) + len(again) == PHOTOS
