@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from detect.multipart import read_parts
 from detect.options import RequestOptions, read_options
+from shared.bodies import Body, read_json
 from shared.errors import MediaTypeError, PayloadTooLargeError, RequestError
 from shared.photos import StoredPhoto
 
@@ -18,11 +18,9 @@ __all__ = [
     "BINARY_TYPES",
     "MAX_PHOTOS",
     "BatchRequest",
-    "Body",
     "DetectRequest",
     "decode_base64",
     "read_batch_request",
-    "read_json",
     "read_request",
 ]
 
@@ -43,57 +41,10 @@ BINARY_TYPES: Final = (*RAW_TYPES, "multipart/form-data")
 """Media types that the gateway must hand over in base64."""
 
 _ACCEPTED: Final = (
-    "image/jpeg, image/png, image/bmp, image/webp, application/octet-stream or application/json"
+    "image/jpeg, image/png, image/bmp, image/webp, application/octet-stream, multipart/form-data "
+    "or application/json"
 )
 _S3_MEMBERS: Final = {"bucket", "key", "versionId"}
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """A request's body as the gateway hands it over.
-
-    Parameters
-    ----------
-    text : str or None
-    is_base64 : bool
-        Whether the gateway encoded it.
-    content_type : str
-        The request's header.
-    """
-
-    text: str | None
-    is_base64: bool
-    content_type: str
-
-    @property
-    def media_type(self) -> str:
-        """The content type without its parameters, in lower case."""
-        return self.content_type.partition(";")[0].strip().lower()
-
-    def read_any(self) -> bytes:
-        """Return the bytes that the caller sent, which may be none."""
-        if not self.is_base64:
-            return (self.text or "").encode("utf-8", "surrogatepass")
-        try:
-            return base64.b64decode(self.text or "", validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise RequestError(f"the body is marked as base64 but is not ({error})") from error
-
-    def read(self) -> bytes:
-        """Return the bytes that the caller sent; raises RequestError if there are none."""
-        data = self.read_any()
-        if not data:
-            raise RequestError(f"the body is empty; send a photo as {_ACCEPTED}")
-        return data
-
-    def read_binary(self) -> bytes:
-        """Return the bytes of a body that is not text."""
-        if self.text and not self.is_base64:
-            raise RequestError(
-                "the photo came as text, so its bytes are lost; the gateway must list this type as binary, "
-                'or send JSON {"image": base64}'
-            )
-        return self.read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,17 +129,6 @@ def _read_form(body: Body) -> tuple[bytes, dict[str, str]]:
     if len(photos) != 1 or not photos[0]:
         raise RequestError(f'the form must have one part "image" that is not empty; it has {len(photos)}')
     return photos[0], fields
-
-
-def read_json(data: bytes) -> dict[str, Any]:
-    """Return a JSON body's members; raises RequestError for anything but an object."""
-    try:
-        members = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(f"the body is not JSON: {type(error).__name__}") from error
-    if not isinstance(members, dict):
-        raise RequestError(f"the body must be a JSON object, got {type(members).__name__}")
-    return members
 
 
 def _read_photo(members: Mapping[str, Any]) -> bytes | StoredPhoto:

@@ -13,6 +13,7 @@
     │   ├── PhotoReplacedError       photo_replaced          other bytes are stored by now than were announced
     │   └── PhotoKeyError            photo_key_too_long      its result's name would be longer than S3 allows
     ├── ResultNotFoundError          result_not_found        there is no result by that name, or not yet
+    ├── JobNotFoundError             job_not_found           the caller has no job by that id
     ├── InvalidEventError            invalid_event           a message is no event that this function knows
     ├── StorageDeniedError           storage_denied          this function may not read or write there
     ├── StorageUnavailableError      storage_unavailable     storage is throttling, timing out or down: retry
@@ -31,6 +32,7 @@ __all__ = [
     "FunctionError",
     "InvalidEventError",
     "InvalidOptionError",
+    "JobNotFoundError",
     "MediaTypeError",
     "PayloadTooLargeError",
     "PhotoError",
@@ -109,6 +111,12 @@ class ResultNotFoundError(FunctionError):
     """There is no result by that name, or not yet."""
 
     code = "result_not_found"
+
+
+class JobNotFoundError(FunctionError):
+    """The caller has no job by that id."""
+
+    code = "job_not_found"
 
 
 class InvalidEventError(FunctionError):

@@ -34,6 +34,7 @@ _STATUSES: Final[Mapping[str, int]] = {
     "answer_too_large": 422,
     "photo_not_found": 404,
     "result_not_found": 404,
+    "job_not_found": 404,
     "not_found": 404,
     "storage_unavailable": 503,
     "setup": 503,

@@ -18,7 +18,6 @@ from typing import Any
 import boto3
 import numpy as np
 import pytest
-import yaml
 from moto.server import ThreadedMotoServer
 from PIL import Image
 
@@ -28,6 +27,7 @@ from featherface import Detector, load_settings
 sys.path.insert(0, str(Path(__file__).parent))
 
 from gateway_events import rest_event
+from template_tables import template_table
 
 ROOT = Path(__file__).parents[3]
 PHOTOS = "photos-of-the-tests"
@@ -45,20 +45,6 @@ class Context:
 
     def get_remaining_time_in_millis(self) -> int:
         return 60_000
-
-
-def template_table(name: str) -> dict[str, Any]:
-    """Return the arguments of create_table for a table of template.yaml, so that tests use the real keys."""
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    Loader.add_multi_constructor("!", lambda loader, suffix, node: suffix)
-    properties = yaml.load((ROOT / "template.yaml").read_text(encoding="utf-8"), Loader)["Resources"][name][
-        "Properties"
-    ]
-    taken = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
-    return {key: properties[key] for key in taken if key in properties}
 
 
 @pytest.fixture(scope="session")

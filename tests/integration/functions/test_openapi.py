@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import pytest
@@ -34,9 +34,16 @@ def test_it_is_openapi() -> None:
 
 
 def test_it_describes_just_the_routes_that_exist(detect_handler: Callable[..., Any]) -> None:
-    from detect.handler import _REST
+    from aws_lambda_powertools.event_handler import APIGatewayRestResolver
 
-    routes = {(route.path, route.method.lower()) for route in _REST._static_routes + _REST._dynamic_routes}
+    import detect.runtime
+    import jobs.routes
+    from detect.routes import add_routes
+
+    app = APIGatewayRestResolver()
+    add_routes(app, detect.runtime.SERVICE)
+    jobs.routes.add_routes(app, cast(Any, None))
+    routes = {(route.path, route.method.lower()) for route in app._static_routes + app._dynamic_routes}
     described = {
         (re.sub(r"\{(\w+)\}", r"<\1>", path), method)
         for path, item in DOCUMENT["paths"].items()

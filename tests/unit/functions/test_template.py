@@ -1,11 +1,105 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
+import pytest
+import yaml
 from cfnlint.api import lint_file
 
-TEMPLATE = Path(__file__).parents[3] / "template.yaml"
+from detect.openapi import document
+from detect.requests import BINARY_TYPES
+
+ROOT = Path(__file__).parents[3]
+TEMPLATE = ROOT / "template.yaml"
+FUNCTIONS = ("IngestFunction", "DetectFunction", "JobsFunction")
+
+
+class Loader(yaml.SafeLoader):
+    """Reads short forms of intrinsic functions as their arguments."""
+
+
+def construct(loader: yaml.SafeLoader, _suffix: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return loader.construct_scalar(node)  # type: ignore[arg-type]
+
+
+Loader.add_multi_constructor("!", construct)
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.load(TEMPLATE.read_text(encoding="utf-8"), Loader)
+    return content
+
+
+def properties(template: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = template["Resources"][name]["Properties"]
+    return found
 
 
 def test_the_template_has_nothing_that_cfn_lint_minds() -> None:
     assert [str(match) for match in lint_file(TEMPLATE)] == []
+
+
+def test_every_described_operation_is_an_event_of_a_function(template: dict[str, Any]) -> None:
+    events = {
+        (event["Properties"]["Path"], event["Properties"]["Method"].lower())
+        for name in FUNCTIONS
+        for event in properties(template, name)["Events"].values()
+        if event["Type"] == "Api"
+    }
+    described = {(path, method) for path, item in document()["paths"].items() for method in item}
+    assert events == described
+
+
+def test_the_gateway_passes_photos_on_as_bytes(template: dict[str, Any]) -> None:
+    types = {name.replace("~1", "/") for name in properties(template, "Api")["BinaryMediaTypes"]}
+    assert types == set(BINARY_TYPES)
+
+
+def test_messages_stay_hidden_for_six_time_outs(template: dict[str, Any]) -> None:
+    assert (
+        properties(template, "UploadQueue")["VisibilityTimeout"]
+        == 6 * properties(template, "IngestFunction")["Timeout"]
+    )
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_get_the_variables_that_they_read(template: dict[str, Any], name: str) -> None:
+    folder = properties(template, name)["Handler"].partition(".")[0]
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "functions" / folder).glob("*.py")]
+    read = {found for source in sources for found in re.findall(r'required\("(\w+)"\)', source)}
+    own = properties(template, name).get("Environment", {}).get("Variables", {})
+    assert read <= own.keys() | template["Globals"]["Function"]["Environment"]["Variables"].keys()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_statements_name_actions_and_resources(template: dict[str, Any], name: str) -> None:
+    for policy in properties(template, name)["Policies"]:
+        assert isinstance(policy, dict), "SAM's policy templates grant more than is needed"
+        for statement in policy["Statement"]:
+            actions = statement["Action"]
+            for action in [actions] if isinstance(actions, str) else actions:
+                assert "*" not in action
+            assert statement["Resource"] != "*" or statement["Action"] == "batch:DescribeJobs"
+
+
+def test_what_is_stored_is_private_encrypted_and_versioned(template: dict[str, Any]) -> None:
+    for bucket in ("PhotosBucket", "ResultsBucket"):
+        found = properties(template, bucket)
+        assert all(found["PublicAccessBlockConfiguration"].values())
+        assert len(found["PublicAccessBlockConfiguration"]) == 4
+        assert found["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        assert found["VersioningConfiguration"]["Status"] == "Enabled"
+        (statement,) = properties(template, f"{bucket}Policy")["PolicyDocument"]["Statement"]
+        assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    for table in ("IndexTable", "IdempotencyTable", "JobsTable"):
+        found = properties(template, table)
+        assert found["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
+        assert found["TimeToLiveSpecification"]["Enabled"]
+        assert found["SSESpecification"]["SSEEnabled"]

@@ -1,0 +1,157 @@
+"""Where jobs run: a Ray cluster's job server, or AWS Batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Final, Literal, Protocol
+
+from shared.clients import client
+from shared.environment import required
+from shared.errors import StorageUnavailableError
+from shared.storage import translated
+
+__all__ = ["AwsBatch", "Backend", "JobState", "RayJobs", "backend_from_environment"]
+
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+_TIMEOUT_SECONDS: Final = 10
+_BATCH_STATES: Final[Mapping[str, JobState]] = {
+    "SUBMITTED": "queued",
+    "PENDING": "queued",
+    "RUNNABLE": "queued",
+    "STARTING": "queued",
+    "RUNNING": "running",
+    "SUCCEEDED": "succeeded",
+    "FAILED": "failed",
+}
+_RAY_STATES: Final[Mapping[str, JobState]] = {
+    "PENDING": "queued",
+    "RUNNING": "running",
+    "SUCCEEDED": "succeeded",
+    "FAILED": "failed",
+    "STOPPED": "cancelled",
+}
+
+
+class Backend(Protocol):
+    """Runs a command somewhere."""
+
+    def submit(self, job_id: str, command: Sequence[str]) -> str:
+        """Start a command and return the backend's own id of it."""
+
+    def state(self, backend_id: str) -> JobState:
+        """Return how far it is."""
+
+    def stop(self, backend_id: str) -> None:
+        """End it; a job that has ended already stays as it is."""
+
+
+class AwsBatch:
+    """AWS Batch with the batch image.
+
+    Parameters
+    ----------
+    batch : boto3 client
+    queue, definition : str
+        Name or ARN; the definition's image has the ``featherface`` command.
+    """
+
+    def __init__(self, batch: Any, queue: str, definition: str) -> None:
+        self._batch = batch
+        self._queue = queue
+        self._definition = definition
+
+    def submit(self, job_id: str, command: Sequence[str]) -> str:
+        """Submit a job and return its id."""
+        with translated("submitting the job"):
+            answer = self._batch.submit_job(
+                jobName=f"featherface-{job_id}",
+                jobQueue=self._queue,
+                jobDefinition=self._definition,
+                containerOverrides={"command": list(command)},
+            )
+        return str(answer["jobId"])
+
+    def state(self, backend_id: str) -> JobState:
+        """Return the job's state; Batch forgets jobs that ended more than a week ago."""
+        with translated("asking for the job"):
+            jobs = self._batch.describe_jobs(jobs=[backend_id])["jobs"]
+        return _BATCH_STATES[jobs[0]["status"]] if jobs else "failed"
+
+    def stop(self, backend_id: str) -> None:
+        """Cancel or terminate the job."""
+        with translated("stopping the job"):
+            self._batch.terminate_job(jobId=backend_id, reason="stopped over the API")
+
+
+class RayJobs:
+    """A Ray cluster's job server, over its REST interface.
+
+    Parameters
+    ----------
+    address : str
+        ``https://host:port`` of the cluster's dashboard.
+    token : str
+        The cluster's authentication token.
+    """
+
+    def __init__(self, address: str, token: str) -> None:
+        self._address = address.rstrip("/")
+        self._token = token
+
+    def submit(self, job_id: str, command: Sequence[str]) -> str:
+        """Submit a job and return its id."""
+        # The server hands the entrypoint to a shell.
+        entrypoint = shlex.join([*command, "--address", "auto"])
+        answer = self._call(
+            "POST", "/api/jobs/", {"entrypoint": entrypoint, "submission_id": f"featherface-{job_id}"}
+        )
+        return str(answer["submission_id"])
+
+    def state(self, backend_id: str) -> JobState:
+        """Return the job's state."""
+        return _RAY_STATES[str(self._call("GET", f"/api/jobs/{backend_id}")["status"])]
+
+    def stop(self, backend_id: str) -> None:
+        """Ask the job to end."""
+        self._call("POST", f"/api/jobs/{backend_id}/stop")
+
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self._address}{path}", data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:
+                return dict(json.loads(answer.read()))
+        except urllib.error.HTTPError as error:
+            with error:
+                raise StorageUnavailableError(
+                    f"the Ray job server answered {error.code} to {method} {path}"
+                ) from error
+        except (OSError, ValueError) as error:
+            raise StorageUnavailableError(
+                f"the Ray job server cannot be reached: {type(error).__name__}"
+            ) from error
+
+
+@cache
+def backend_from_environment() -> Backend:
+    """Return the Ray cluster that ``RAY_JOBS_ADDRESS`` names, or AWS Batch if it names none.
+
+    Raises
+    ------
+    SetupError
+        Neither is set up.
+    """
+    address = os.environ.get("RAY_JOBS_ADDRESS")
+    if not address:
+        return AwsBatch(client("batch"), required("BATCH_JOB_QUEUE"), required("BATCH_JOB_DEFINITION"))
+    with translated("reading the Ray token"):
+        secret = client("secretsmanager").get_secret_value(SecretId=required("RAY_TOKEN_SECRET"))
+    return RayJobs(address, str(secret["SecretString"]))

@@ -1,0 +1,74 @@
+"""The part of the API's description that bulk jobs have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from jobs.requests import FORMATS
+
+__all__ = ["PROGRESS", "SCHEMAS"]
+
+_TEXT: Final = {"type": "string"}
+_ADDRESS: Final = {"type": "string", "pattern": "^s3://"}
+
+PROGRESS: Final[Mapping[str, Any]] = {
+    "type": ["object", "null"],
+    "description": "Counts, errors and throughput as the job last wrote them; null until it has.",
+}
+
+_SUMMARY: Final[Mapping[str, Any]] = {
+    "id": _TEXT,
+    "source": _ADDRESS,
+    "output": _ADDRESS,
+    "formats": {"type": "array", "items": _TEXT},
+    "created_at": {"type": "string", "format": "date-time"},
+}
+
+SCHEMAS: Final[Mapping[str, Any]] = {
+    "JobRequest": {
+        "type": "object",
+        "properties": {
+            "source": {
+                **_ADDRESS,
+                "description": "A prefix, a manifest or an inventory in the photos bucket.",
+            },
+            "output": {
+                **_ADDRESS,
+                "description": "Under jobs/ in the results bucket; of the job's own id if omitted.",
+            },
+            "formats": {"type": "array", "items": {"enum": list(FORMATS)}, "minItems": 1},
+            "options": {
+                "type": "object",
+                "properties": {
+                    "model": {"enum": ["nano", "v1"]},
+                    "input_size": {"type": "integer", "minimum": 320, "maximum": 1024, "multipleOf": 32},
+                    "confidence_threshold": {"type": "number", "minimum": 0, "maximum": 1},
+                    "max_errors": {
+                        "type": ["integer", "string"],
+                        "description": 'A count, or a part such as "5%".',
+                    },
+                    "retry_errors": {"type": "boolean"},
+                },
+                "additionalProperties": False,
+            },
+        },
+        "required": ["source"],
+        "additionalProperties": False,
+    },
+    "JobSummary": {"type": "object", "properties": dict(_SUMMARY), "required": list(_SUMMARY)},
+    "Job": {
+        "type": "object",
+        "properties": {
+            **_SUMMARY,
+            "state": {"enum": ["queued", "running", "succeeded", "failed", "cancelled"]},
+            "progress": PROGRESS,
+        },
+        "required": [*_SUMMARY, "state", "progress"],
+    },
+    "JobList": {
+        "type": "object",
+        "properties": {"jobs": {"type": "array", "items": {"$ref": "#/components/schemas/JobSummary"}}},
+        "required": ["jobs"],
+    },
+}

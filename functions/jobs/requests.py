@@ -1,0 +1,121 @@
+"""What a job request asks for, and the command line that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from featherface import ConfigurationError, DetectOptions
+from shared.errors import InvalidOptionError, RequestError
+
+__all__ = ["FORMATS", "JobRequest", "command_line", "read_job_request"]
+
+FORMATS: Final = ("jsonl", "coco", "parquet", "yolo", "voc", "label-studio", "wider")
+"""Output formats that the batch job knows; it checks them again."""
+
+_MEMBERS: Final = ("source", "output", "formats", "options")
+_OPTIONS: Final = ("model", "input_size", "confidence_threshold", "max_errors", "retry_errors")
+_MODELS: Final = ("nano", "v1")
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """A bulk job.
+
+    Parameters
+    ----------
+    source : str
+        ``s3://`` address of a prefix, a manifest or an inventory.
+    output : str
+        ``s3://`` address of the run's prefix.
+    formats : tuple of str
+    options : mapping
+        Checked values of the batch command's options.
+    """
+
+    source: str
+    output: str
+    formats: tuple[str, ...]
+    options: Mapping[str, Any]
+
+
+def read_job_request(
+    members: Mapping[str, Any], job_id: str, photos_bucket: str, results_bucket: str
+) -> JobRequest:
+    """Check a request for a job.
+
+    Parameters
+    ----------
+    members : mapping
+        The request's JSON.
+    job_id : str
+        Names the output if the request does not.
+    photos_bucket, results_bucket : str
+        A job reads and writes nothing else, whatever the caller may name.
+
+    Raises
+    ------
+    RequestError
+        The request cannot be understood; the subclass says why.
+    """
+    unknown = sorted(members.keys() - set(_MEMBERS))
+    if unknown:
+        raise RequestError(f"unknown member {', '.join(unknown)}; known are {', '.join(_MEMBERS)}")
+    source = _address("source", members.get("source"), photos_bucket, "")
+    default = f"s3://{results_bucket}/jobs/{job_id}"
+    output = _address("output", members.get("output", default), results_bucket, "jobs/")
+    formats = members.get("formats", ["jsonl", "coco"])
+    if not isinstance(formats, list) or not formats or not all(name in FORMATS for name in formats):
+        raise InvalidOptionError(f"formats must be a list of {', '.join(FORMATS)}; got {formats!r}")
+    return JobRequest(source, output, tuple(dict.fromkeys(formats)), _options(members.get("options", {})))
+
+
+def command_line(request: JobRequest) -> list[str]:
+    """Return the batch command's arguments, each of them one argument whatever it contains."""
+    flags = {
+        "model": "--model",
+        "input_size": "--input-size",
+        "confidence_threshold": "--confidence",
+        "max_errors": "--max-errors",
+    }
+    arguments = ["featherface", "annotate", request.source, "--output", request.output]
+    arguments += ["--format", ",".join(request.formats)]
+    for name, flag in flags.items():
+        if name in request.options:
+            arguments += [flag, str(request.options[name])]
+    if request.options.get("retry_errors"):
+        arguments.append("--retry-errors")
+    return arguments
+
+
+def _address(name: str, value: object, bucket: str, prefix: str) -> str:
+    start = f"s3://{bucket}/{prefix}"
+    if not isinstance(value, str) or not value.startswith(start) or len(value) > 1024:
+        raise RequestError(f"{name} must be an address that starts with {start}")
+    if any(part in (".", "..") for part in value.split("/")) or not value.isprintable():
+        raise RequestError(f"{name} must not have the parts . and .., nor control characters")
+    return value.rstrip("/")
+
+
+def _options(options: object) -> dict[str, Any]:
+    if not isinstance(options, dict):
+        raise RequestError(f"options must be an object, got {type(options).__name__}")
+    unknown = sorted(options.keys() - set(_OPTIONS))
+    if unknown:
+        raise InvalidOptionError(f"unknown option {', '.join(unknown)}; known are {', '.join(_OPTIONS)}")
+    try:
+        DetectOptions(
+            input_size=options.get("input_size"), confidence_threshold=options.get("confidence_threshold")
+        )
+    except ConfigurationError as error:
+        raise InvalidOptionError(str(error)) from error
+    if options.get("model", "nano") not in _MODELS:
+        raise InvalidOptionError(f"model must be one of {', '.join(_MODELS)}; got {options['model']!r}")
+    if not isinstance(options.get("retry_errors", False), bool):
+        raise InvalidOptionError(f"retry_errors must be true or false; got {options['retry_errors']!r}")
+    limit = options.get("max_errors", 0)
+    percent = isinstance(limit, str) and limit.endswith("%") and limit[:-1].isdecimal()
+    if not percent and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+        raise InvalidOptionError(f'max_errors must be a count or a text such as "5%"; got {limit!r}')
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,187 @@
+"""Jobs on AWS Batch as the emulator keeps them; what runs there is the batch package's own matter."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from gateway_events import rest_event
+
+from jobs.requests import FORMATS, command_line, read_job_request
+
+ROOT = Path(__file__).parents[3]
+PHOTOS, RESULTS = "photos-of-the-tests", "results-of-the-tests"
+Call = Callable[..., tuple[int, dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def batch(endpoint: str, deployed: None, aws: Callable[[str], Any]) -> Iterator[Any]:
+    """A queue and a definition in Batch, which the emulator runs without containers."""
+    config = json.dumps({"batch": {"use_docker": False}}).encode()
+    urllib.request.urlopen(
+        urllib.request.Request(f"{endpoint}/moto-api/config", config, method="POST")
+    ).close()
+    role = aws("iam").create_role(RoleName="batch-of-the-tests", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    client = aws("batch")
+    client.create_compute_environment(
+        computeEnvironmentName="tests", type="UNMANAGED", state="ENABLED", serviceRole=role
+    )
+    client.create_job_queue(
+        jobQueueName="tests",
+        state="ENABLED",
+        priority=1,
+        computeEnvironmentOrder=[{"order": 1, "computeEnvironment": "tests"}],
+    )
+    client.register_job_definition(
+        jobDefinitionName="annotate",
+        type="container",
+        containerProperties={"image": "featherface", "vcpus": 1, "memory": 1024, "command": ["true"]},
+    )
+    from template_tables import template_table
+
+    aws("dynamodb").create_table(TableName="jobs-of-the-tests", **template_table("JobsTable"))
+    environ = {
+        "BATCH_JOB_QUEUE": "tests",
+        "BATCH_JOB_DEFINITION": "annotate",
+        "JOBS_TABLE": "jobs-of-the-tests",
+    }
+    os.environ.update(environ)
+    yield client
+    for name in environ:
+        del os.environ[name]
+
+
+@pytest.fixture
+def jobs(batch: Any, context: Any) -> Call:
+    handler = importlib.import_module("jobs.handler").lambda_handler
+
+    def send(method: str, path: str, *, user: str = "alice", **request: Any) -> tuple[int, dict[str, Any]]:
+        event = rest_event(method, path, **request)
+        event["requestContext"]["identity"]["userArn"] = f"arn:aws:iam::000000000000:user/{user}"
+        answer = handler(event, context)
+        return answer["statusCode"], json.loads(answer["body"] or "{}")
+
+    return send
+
+
+def test_a_job_is_started_shown_and_listed(jobs: Call, batch: Any, s3: Any) -> None:
+    request = {"source": f"s3://{PHOTOS}/holiday", "formats": ["jsonl"], "options": {"model": "v1"}}
+    status, made = jobs("POST", "/v1/jobs", json_body=request)
+    assert status == 202
+    assert made["output"] == f"s3://{RESULTS}/jobs/{made['id']}"
+    (described,) = (
+        job
+        for job in batch.describe_jobs(jobs=[entry["jobId"] for entry in all_jobs(batch)])["jobs"]
+        if made["id"] in job["jobName"]
+    )
+    command = described["container"]["command"]
+    assert command[:3] == ["featherface", "annotate", f"s3://{PHOTOS}/holiday"]
+    assert command[command.index("--model") + 1] == "v1"
+
+    status, shown = jobs("GET", f"/v1/jobs/{made['id']}")
+    assert (status, shown["state"], shown["progress"]) == (200, "succeeded", None)
+    progress = {"state": "annotated", "photos": 3, "done": 3, "errors": 1, "photos_per_second": 12.5}
+    s3.put_object(Bucket=RESULTS, Key=f"jobs/{made['id']}/progress.json", Body=json.dumps(progress).encode())
+    assert jobs("GET", f"/v1/jobs/{made['id']}")[1]["progress"] == progress
+
+    status, listed = jobs("GET", "/v1/jobs")
+    assert made["id"] in {job["id"] for job in listed["jobs"]}
+    assert jobs("DELETE", f"/v1/jobs/{made['id']}")[0] == 204
+
+
+def all_jobs(batch: Any) -> list[dict[str, Any]]:
+    return [
+        job
+        for state in ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING", "SUCCEEDED", "FAILED")
+        for job in batch.list_jobs(jobQueue="tests", jobStatus=state)["jobSummaryList"]
+    ]
+
+
+def test_nobody_sees_another_s_jobs(jobs: Call) -> None:
+    _, made = jobs("POST", "/v1/jobs", json_body={"source": f"s3://{PHOTOS}/a"})
+    for method in ("GET", "DELETE"):
+        status, answer = jobs(method, f"/v1/jobs/{made['id']}", user="bob")
+        assert (status, answer["code"]) == (404, "job_not_found")
+    assert made["id"] not in {job["id"] for job in jobs("GET", "/v1/jobs", user="bob")[1]["jobs"]}
+
+
+def test_answers_are_as_described(jobs: Call) -> None:
+    document = json.loads((ROOT / "openapi.json").read_text(encoding="utf-8"))
+    made = jobs("POST", "/v1/jobs", json_body={"source": f"s3://{PHOTOS}/a"})[1]
+    answers = {
+        "JobSummary": made,
+        "Job": jobs("GET", f"/v1/jobs/{made['id']}")[1],
+        "JobList": jobs("GET", "/v1/jobs")[1],
+    }
+    for name, answer in answers.items():
+        schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+        jsonschema.validate(answer, schema)
+
+
+SOURCE = f"s3://{PHOTOS}/a"
+
+
+@pytest.mark.parametrize(
+    ("members", "status", "code"),
+    [
+        ({}, 400, "invalid_request"),
+        ({"source": "s3://other-bucket/a"}, 400, "invalid_request"),
+        ({"source": f"s3://{PHOTOS}"}, 400, "invalid_request"),
+        ({"source": f"s3://{PHOTOS}/../a"}, 400, "invalid_request"),
+        ({"source": "/etc"}, 400, "invalid_request"),
+        ({"source": SOURCE, "output": f"s3://{PHOTOS}/a"}, 400, "invalid_request"),
+        ({"source": SOURCE, "output": f"s3://{RESULTS}/results/a"}, 400, "invalid_request"),
+        ({"source": SOURCE, "threads": 3}, 400, "invalid_request"),
+        ({"source": SOURCE, "options": []}, 400, "invalid_request"),
+        ({"source": SOURCE, "formats": ["xls"]}, 422, "invalid_option"),
+        ({"source": SOURCE, "formats": [["coco"]]}, 422, "invalid_option"),
+        ({"source": SOURCE, "options": {"model": "huge"}}, 422, "invalid_option"),
+        ({"source": SOURCE, "options": {"model": ["v1"]}}, 422, "invalid_option"),
+        ({"source": SOURCE, "options": {"input_size": 1}}, 422, "invalid_option"),
+        ({"source": SOURCE, "options": {"max_errors": "many"}}, 422, "invalid_option"),
+        ({"source": SOURCE, "options": {"retry_errors": 1}}, 422, "invalid_option"),
+        ({"source": SOURCE, "options": {"shell": "rm"}}, 422, "invalid_option"),
+    ],
+)
+def test_a_request_that_cannot_be_done_is_a_problem(
+    jobs: Call, members: dict[str, Any], status: int, code: str
+) -> None:
+    found, answer = jobs("POST", "/v1/jobs", json_body=members)
+    assert (found, answer["code"]) == (status, code)
+
+
+def test_every_job_s_command_line_is_one_that_the_batch_package_reads() -> None:
+    from featherface_batch import cli
+    from featherface_batch.limits import ErrorLimit
+    from featherface_batch.sinks import FORMATS as KNOWN
+
+    assert set(FORMATS) == set(KNOWN)
+    members = {
+        "source": f's3://{PHOTOS}/it\'s; $(a) "b" --output x',
+        "formats": list(FORMATS),
+        "options": {
+            "model": "v1",
+            "input_size": 960,
+            "confidence_threshold": 0.3,
+            "max_errors": "5%",
+            "retry_errors": True,
+        },
+    }
+    request = read_job_request(members, uuid.uuid4().hex, PHOTOS, RESULTS)
+    parser = argparse.ArgumentParser()
+    cli.command(parser.add_subparsers())
+    arguments = parser.parse_args(command_line(request)[1:])
+    assert arguments.source == members["source"]
+    assert arguments.output == request.output
+    assert (arguments.model, arguments.input_size, arguments.confidence) == ("v1", 960, 0.3)
+    assert arguments.retry_errors
+    assert ErrorLimit.parse(arguments.max_errors)
