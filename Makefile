@@ -60,6 +60,8 @@ lock: $(UV)
 		--extra dev pyproject.toml -o requirements/dev.lock
 	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 		--extra lambda -c requirements/dev.lock pyproject.toml -o requirements/layer.lock
+	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+		--extra cluster -c requirements/dev.lock pyproject.toml -o requirements/batch.lock
 
 clean:
 	rm -rf $(VENV) build dist demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -35,8 +36,10 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
         # and start them again, without end.
         os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        # Ray's own ports listen to more than this machine: whoever reaches them needs the token.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        if "ray" not in sys.modules:
+            # Ray's own ports listen to more than this machine: whoever reaches them needs the token. A process
+            # that has imported Ray already has settled this, one way or the other.
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
     from ray.data import DataContext
 
