@@ -10,7 +10,8 @@ import os
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,22 +48,44 @@ class Context:
         return 60_000
 
 
+@contextmanager
+def applied(environ: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for a while: the other tests of the process must not see them."""
+    before = {name: os.environ.get(name) for name in environ}
+    os.environ.update(environ)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[str]:
-    """Serve S3, SQS and DynamoDB, with the environment that the template gives the functions.
-
-    A threshold of 0 makes any weights find faces, so that answers are worth comparing.
-    """
+    """Serve S3, SQS and DynamoDB."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
-    environ = {
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def environ(endpoint: str) -> Mapping[str, str]:
+    """Return the environment that the template gives the functions.
+
+    A threshold of 0 makes any weights find faces, so that answers are worth comparing.
+    """
+    return {
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ENDPOINT_URL": endpoint,
         "RESULTS_BUCKET": RESULTS,
         "PHOTOS_BUCKET": PHOTOS,
         "INDEX_TABLE": "index-of-the-tests",
@@ -76,49 +99,56 @@ def endpoint() -> Iterator[str]:
         "FEATHERFACE_MAX_IMAGE_PIXELS": "16000000",
         "POWERTOOLS_TRACE_DISABLED": "true",
     }
-    before = {name: os.environ.get(name) for name in environ}
-    os.environ.update(environ)
-    yield environ["AWS_ENDPOINT_URL"]
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-    server.stop()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def function_environment(environ: Mapping[str, str]) -> Iterator[None]:
+    """Run a module's tests in the functions' environment."""
+    with applied(environ):
+        yield
 
 
 @pytest.fixture(scope="session")
 def aws(endpoint: str) -> Callable[[str], Any]:
     """Make a client of a service; the tests' own, apart from the functions'."""
-    return lambda service: boto3.client(service, endpoint_url=endpoint, region_name="us-east-1")
+    return lambda service: boto3.client(
+        service,
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
 
 
 @pytest.fixture(scope="session")
-def deployed(aws: Callable[[str], Any]) -> None:
+def deployed(aws: Callable[[str], Any], environ: Mapping[str, str]) -> None:
     """Create the buckets and tables."""
     s3, dynamodb = aws("s3"), aws("dynamodb")
     for bucket in (PHOTOS, RESULTS):
         s3.create_bucket(Bucket=bucket)
-    dynamodb.create_table(TableName=os.environ["INDEX_TABLE"], **template_table("IndexTable"))
-    dynamodb.create_table(TableName=os.environ["IDEMPOTENCY_TABLE"], **template_table("IdempotencyTable"))
+    dynamodb.create_table(TableName=environ["INDEX_TABLE"], **template_table("IndexTable"))
+    dynamodb.create_table(TableName=environ["IDEMPOTENCY_TABLE"], **template_table("IdempotencyTable"))
 
 
 @pytest.fixture(scope="session")
-def detect_handler(deployed: None) -> Callable[..., dict[str, Any]]:
-    handler: Callable[..., dict[str, Any]] = importlib.import_module("detect.handler").lambda_handler
+def detect_handler(deployed: None, environ: Mapping[str, str]) -> Callable[..., dict[str, Any]]:
+    with applied(environ):
+        handler: Callable[..., dict[str, Any]] = importlib.import_module("detect.handler").lambda_handler
     return handler
 
 
 @pytest.fixture(scope="session")
-def ingest_handler(deployed: None) -> Callable[..., dict[str, Any]]:
-    handler: Callable[..., dict[str, Any]] = importlib.import_module("ingest.handler").lambda_handler
+def ingest_handler(deployed: None, environ: Mapping[str, str]) -> Callable[..., dict[str, Any]]:
+    with applied(environ):
+        handler: Callable[..., dict[str, Any]] = importlib.import_module("ingest.handler").lambda_handler
     return handler
 
 
 @pytest.fixture(scope="session")
-def reference(endpoint: str) -> Detector:
+def reference(environ: Mapping[str, str]) -> Detector:
     """The detector that every answer must agree with."""
-    return Detector.load(settings=load_settings())
+    with applied(environ):
+        return Detector.load(settings=load_settings())
 
 
 @pytest.fixture
