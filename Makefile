@@ -7,8 +7,6 @@ BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 # an environment's packages are what the locks say; VIRTUAL_ENV tells uv which one
 export VIRTUAL_ENV := $(abspath $(VENV))
-# one compiled-module cache less to fight over, and the same hashes everywhere
-export PYTHONHASHSEED := 0
 
 .PHONY: help demo test serve layer lint environment lock clean
 
