@@ -37,8 +37,8 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
         os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         if "ray" not in sys.modules:
-            # Ray's own ports listen to more than this machine: whoever reaches them needs the token. A process
-            # that has imported Ray already has settled this, one way or the other.
+            # Ray's own ports listen to more than this machine: whoever reaches them needs the token. A
+            # process that has imported Ray already has settled this, one way or the other.
             os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
     from ray.data import DataContext
