@@ -77,7 +77,7 @@ def command(subparsers: Any) -> None:
     parser.add_argument(
         "--worker-gpus", type=float, default=0.0, metavar="N", help="GPUs of one worker, e.g. 0.25"
     )
-    parser.set_defaults(func=_run)
+    parser.set_defaults(func=_run, extra="batch")
 
 
 def _run(args: argparse.Namespace) -> int:

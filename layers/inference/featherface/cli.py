@@ -1,15 +1,17 @@
 """The command ``featherface``.
 
 Other packages add subcommands through the entry point group ``featherface.commands``: each entry point names
-a function ``command(subparsers)`` that registers a parser under the entry point's name and sets its default
-``func`` to a function from the parsed arguments to an exit code. Only the subcommand that is asked for is
-imported, so that a package whose dependencies are missing costs nothing until it is used.
+a function ``command(subparsers)`` that registers a parser under the entry point's name and sets its defaults
+``func``, a function from the parsed arguments to an exit code, and ``extra``, the optional dependencies it
+needs. Only the subcommand that is asked for is imported (all of them for the help), so that a package whose
+dependencies are missing costs nothing until it is used.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -54,10 +56,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = parsed.func
     try:
-        return run(parsed)
+        code = run(parsed)
+        sys.stdout.flush()
+        return code
     except FeatherFaceError as error:
         print(f"featherface: error: {error} [{error.code}]", file=sys.stderr)
         return _USAGE if error.code == "configuration" else _FAILED
+    except ModuleNotFoundError as error:
+        extra = getattr(parsed, "extra", None)
+        if extra is None:
+            raise
+        hint = f"pip install 'featherface[{extra}]'"
+        print(f"featherface: error: this command needs {error.name}; install it: {hint}", file=sys.stderr)
+        return _USAGE
+    except BrokenPipeError:
+        # Whoever reads us has had enough, as `head` does. Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILED
 
 
 class _MissingCommandError(Exception):
@@ -77,12 +92,15 @@ def _parser(wanted: str | None, commands: Iterable[EntryPoint]) -> argparse.Argu
 
 def _add_entry(subparsers: Any, entry: EntryPoint, wanted: str | None) -> None:
     """Register another package's subcommand; import it only where it is asked for."""
-    if entry.name != wanted:
-        subparsers.add_parser(entry.name, help=f"from {entry.value.partition('.')[0]}")
+    if wanted not in (None, entry.name):
+        subparsers.add_parser(entry.name)
         return
     try:
         entry.load()(subparsers)
     except (ImportError, AttributeError) as error:
+        if wanted is None:
+            subparsers.add_parser(entry.name, help=f"cannot be loaded: {error}")
+            return
         raise _MissingCommandError(
             f"{entry.name} cannot be loaded: {error}. Install what it needs, for instance "
             f"pip install 'featherface[{_extra(entry)}]'"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -140,8 +142,15 @@ def plugged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         "    parser.set_defaults(func=lambda arguments: print('ran', arguments.times) or 0)\n"
     )
     (tmp_path / "plugin_lacking.py").write_text("import a_package_that_is_not_installed\n")
+    (tmp_path / "plugin_late.py").write_text(
+        "def run(arguments):\n"
+        "    import a_package_that_is_not_installed\n"
+        "def command(subparsers):\n"
+        "    subparsers.add_parser('late').set_defaults(func=run, extra='bulk')\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     entries = [
+        EntryPoint("late", "plugin_late:command", cli.COMMAND_GROUP),
         EntryPoint("good", "plugin_good:command", cli.COMMAND_GROUP),
         EntryPoint("lacking", "plugin_lacking:command", cli.COMMAND_GROUP),
         EntryPoint("gone", "plugin_good:gone", cli.COMMAND_GROUP),
@@ -160,6 +169,24 @@ def test_a_broken_command_says_what_it_needs(name: str, run: Run, plugged: Path)
     assert (code, out) == (2, "")
     assert f"{name} cannot be loaded" in err
     assert "pip install" in err
+
+
+def test_a_command_that_lacks_its_extra_says_how_to_install_it(run: Run, plugged: Path) -> None:
+    code, _, err = run("late")
+    assert code == 2
+    assert "needs a_package_that_is_not_installed; install it: pip install 'featherface[bulk]'" in err
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback(photo: Path) -> None:
+    command = [sys.executable, "-c", "import sys; from featherface.cli import main; sys.exit(main())"]
+    process = subprocess.Popen(
+        [*command, "detect", str(photo)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    assert process.wait() == 1
 
 
 def test_a_broken_command_does_not_break_the_others(run: Run, plugged: Path) -> None:

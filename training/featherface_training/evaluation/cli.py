@@ -38,7 +38,7 @@ def command(subparsers: Any) -> None:
     parser.add_argument("--square", action="store_true", help="pad to a square of --size")
     parser.add_argument("--threads", type=int, default=0, help="threads of the session (default: all)")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(func=run)
+    parser.set_defaults(func=run, extra="evaluation")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -45,14 +45,9 @@ def read_ground_truth(folder: Path) -> GroundTruth:
     Raises
     ------
     EvaluationError
-        If a file is missing, or scipy is.
+        If a file is missing.
     """
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise EvaluationError(
-            "reading the ground truth needs scipy: pip install 'featherface[evaluation]'"
-        ) from error
+    from scipy.io import loadmat
 
     def load(name: str) -> dict[str, NDArray[np.object_]]:
         path = folder / name
