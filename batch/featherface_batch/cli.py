@@ -103,7 +103,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace) -> Any:
-    from featherface_batch.job import JobConfig, usable_cpus
+    from featherface.runtime import usable_cpus
+    from featherface_batch.job import JobConfig
     from featherface_batch.limits import ErrorLimit
     from featherface_batch.s3 import S3Options
     from featherface_batch.sinks import parse_formats

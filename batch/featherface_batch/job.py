@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 from featherface import Settings, __version__
 from featherface.packages import load_manifest
+from featherface.runtime import usable_cpus
 from featherface.validation import load_validated
 from featherface_batch.cluster import choose_pool, ray_session
 from featherface_batch.errors import ReconciliationError, SourceError, UsageError
@@ -29,7 +29,7 @@ from featherface_batch.statistics import Statistics
 from featherface_batch.storage import Storage, open_storage
 from featherface_batch.worker import FaceFinder, WorkerConfig, load_detector
 
-__all__ = ["REPORT_NAME", "JobConfig", "JobSummary", "annotate", "usable_cpus"]
+__all__ = ["REPORT_NAME", "JobConfig", "JobSummary", "annotate"]
 
 REPORT_NAME: Final = "report.html"
 
@@ -91,7 +91,7 @@ class JobConfig:
     formats: tuple[str, ...] = ("coco", "jsonl")
     s3: S3Options = field(default_factory=S3Options)
     address: str | None = None
-    cpus: int = field(default_factory=lambda: usable_cpus())
+    cpus: int = field(default_factory=usable_cpus)
     worker_cpus: int | None = None
     worker_gpus: float = 0.0
     max_workers: int | None = None
@@ -125,11 +125,6 @@ class JobSummary:
     faces: int
     annotated: int
     seconds: float
-
-
-def usable_cpus() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def annotate(config: JobConfig) -> JobSummary:
