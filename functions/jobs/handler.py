@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from aws_lambda_powertools.event_handler import APIGatewayRestResolver, LambdaFunctionUrlResolver
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from jobs.backends import backend_from_environment
@@ -13,6 +12,7 @@ from jobs.routes import add_routes
 from jobs.service import JobService
 from shared.clients import client
 from shared.environment import required
+from shared.http import front_door
 from shared.observability import LOGGER, METRICS, record_work
 
 __all__ = ["lambda_handler"]
@@ -24,10 +24,7 @@ _SERVICE: Final = JobService(
     required("PHOTOS_BUCKET"),
     required("RESULTS_BUCKET"),
 )
-_REST: Final = APIGatewayRestResolver()
-_URL: Final = LambdaFunctionUrlResolver()
-add_routes(_REST, _SERVICE)
-add_routes(_URL, _SERVICE)
+_RESOLVE: Final = front_door(lambda app: add_routes(app, _SERVICE))
 
 
 @LOGGER.inject_lambda_context(correlation_id_path="requestContext.requestId", clear_state=True)
@@ -35,5 +32,4 @@ add_routes(_URL, _SERVICE)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer one HTTP request."""
     record_work("Requests")
-    resolver = _URL if event.get("version") == "2.0" else _REST
-    return resolver.resolve(event, context)
+    return _RESOLVE(event, context)

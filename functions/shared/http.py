@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver, LambdaFunctionUrlResolver, Response
 from aws_lambda_powertools.event_handler.api_gateway import ApiGatewayResolver
+from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from featherface import FeatherFaceError
 from shared.bodies import Body
@@ -15,13 +16,39 @@ from shared.errors import AnswerTooLargeError, FunctionError
 from shared.observability import LOGGER, record_error
 from shared.problems import INTERNAL, MEDIA_TYPE, problem, problem_of
 
-__all__ = ["add_error_answers", "json_answer", "request_body", "request_id", "request_query"]
+__all__ = ["add_error_answers", "front_door", "json_answer", "request_body", "request_id", "request_query"]
 
 # Lambda's limit of 6 MB holds for the answer as text inside of JSON, where every quote takes two bytes.
 _MAX_ANSWER_BYTES: Final = 4_500_000
 # Statuses and codes after which the same request may succeed.
 _RETRY_STATUS: Final = 503
 _RETRY_CODE: Final = "result_not_found"
+
+
+def front_door(
+    add_routes: Callable[[ApiGatewayResolver], None],
+) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
+    """Serve the same routes to a REST API and to a Function URL.
+
+    Parameters
+    ----------
+    add_routes : callable
+        Gives a resolver its routes.
+
+    Returns
+    -------
+    callable
+        From an event of either and its context to the answer.
+    """
+    rest, url = APIGatewayRestResolver(), LambdaFunctionUrlResolver()
+    add_routes(rest)
+    add_routes(url)
+
+    def resolve(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+        # a Function URL's events have version 2.0, a REST API's none or 1.0
+        return (url if event.get("version") == "2.0" else rest).resolve(event, context)
+
+    return resolve
 
 
 def request_body(app: ApiGatewayResolver) -> Body:

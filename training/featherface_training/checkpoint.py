@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from .config import TrainSettings
 from .ema import AveragedModel
@@ -95,5 +94,5 @@ def load_model(path: Path) -> tuple[FeatherFace, dict[str, Any]]:
         raise CheckpointError(f"{path}: expected a checkpoint with 'model' and 'model_state_dict'")
     model = build_model(state["model"])
     model.load_state_dict(state["model_state_dict"])
-    nn.Module.eval(model)
+    model.eval()
     return model, {k: v for k, v in state.items() if not k.endswith("state_dict")}

@@ -5,7 +5,7 @@ import json
 import logging
 import math
 import time
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -122,7 +122,7 @@ class Trainer:
         """Steps of the whole schedule."""
         return self.steps_per_epoch * self.settings.epochs
 
-    def _batches(self, epoch: int, start: int):  # type: ignore[no-untyped-def]
+    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         s = self.settings
         return epoch_batches(
             self.data,
@@ -241,7 +241,7 @@ def main(arguments: list[str] | None = None) -> None:
         torch.set_num_threads(args.threads)
     settings = TrainSettings.from_dict(json.loads(args.settings.read_text()) if args.settings else {})
     overrides = {key: json.loads(value) for key, _, value in (item.partition("=") for item in args.set)}
-    settings = TrainSettings.from_dict({**replace(settings).to_dict(), **overrides})
+    settings = TrainSettings.from_dict({**settings.to_dict(), **overrides})
     pack(args.wider, args.labels, args.pack)
     teacher = checkpoint.load_model(args.teacher)[0] if args.teacher else None
     trainer = Trainer(

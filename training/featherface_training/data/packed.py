@@ -69,7 +69,6 @@ class PackedDataset:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
         self.index = json.loads((folder / "index.json").read_text())
         # an .npz reads an array anew at every access
         with np.load(folder / "faces.npz") as archive:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Matches", "corner_boxes", "match", "pairwise_iou"]
+__all__ = ["Matches", "corner_boxes", "match"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,6 @@ def _intersection(a: Tensor, b: Tensor) -> Tensor:
 
 def _area(boxes: Tensor) -> Tensor:
     return (boxes[:, 2:] - boxes[:, :2]).prod(-1)
-
-
-def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
-    """Return the intersection over union of boxes (A, 4) and (B, 4), corners: shape (A, B)."""
-    shared = _intersection(a, b)
-    return shared / (_area(a)[:, None] + _area(b)[None] - shared).clamp(min=1e-9)
 
 
 def match(
