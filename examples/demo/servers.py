@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,8 +87,6 @@ def seaweedfs() -> Iterator[str]:
             "accessKey": CREDENTIALS["AWS_ACCESS_KEY_ID"],
             "secretKey": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
         }
-        import json
-
         identities.write_text(
             json.dumps({"identities": [{"name": "demo", "credentials": [key], "actions": ["Admin"]}]})
         )
@@ -145,8 +145,6 @@ def moto() -> Iterator[str]:
     RuntimeError
         If it does not start.
     """
-    import urllib.request
-
     (port,) = _free_ports(1)
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory(prefix="featherface-demo-") as folder:
