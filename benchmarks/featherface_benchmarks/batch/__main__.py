@@ -1,0 +1,150 @@
+"""The benchmarks' command line."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from featherface.runtime import usable_cpus
+
+
+def _photos(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+_SPEED_HEAD = (
+    f"{'contestant':14} {'photos/s':>9} {'x loop':>7} {'CPU ms/photo':>13} {'few MiB':>9} {'all MiB':>9} "
+    f"{'others':>8}"
+)
+
+
+def _speed(args: argparse.Namespace) -> None:
+    from featherface_benchmarks.batch.speed import compare
+
+    print(
+        f"{args.count} photos, {args.cpus} CPU(s), {args.rounds} round(s); peaks at {args.few} and all photos"
+    )
+    print(_SPEED_HEAD, flush=True)
+    for row in compare(
+        _photos(args.folder),
+        args.only.split(","),
+        count=args.count,
+        few=args.few,
+        cpus=args.cpus,
+        rounds=args.rounds,
+    ):
+        print(row, flush=True)
+
+
+def _large(args: argparse.Namespace) -> None:
+    import tempfile
+
+    from featherface_benchmarks.batch.large_photos import accuracy, enlarged
+    from featherface_benchmarks.batch.speed import compare
+
+    with tempfile.TemporaryDirectory() as folder:
+        photos = enlarged(_photos(args.folder)[: args.different], Path(folder, "large"))
+        size = sum(photo.stat().st_size for photo in photos) / len(photos)
+        print(f"{args.count} photos of 12 megapixels, {size / 1e6:.1f} MB each, {args.cpus} CPU(s)")
+        print(_SPEED_HEAD, flush=True)
+        names = ("annotate", "annotate-full")
+        rates: dict[str, list[float]] = {name: [] for name in names}
+        for row in compare(photos, names, count=args.count, few=args.few, cpus=args.cpus, rounds=args.rounds):
+            print(row, flush=True)
+            if row.name in rates:
+                rates[row.name].append(row.ratio)
+    scaled, full = (sum(rates[name]) / args.rounds for name in names)
+    print(f"scaled decoding: {scaled / full:.2f} times the rate of a full one")
+    if args.wider and args.ground_truth:
+        for way, levels in accuracy(args.wider, args.ground_truth, args.model):
+            figures = ", ".join(f"{level} {value:.4f}" for level, value in levels.items())
+            print(f"AP on WIDER FACE val enlarged to 12 megapixels, {way} decoding: {figures}", flush=True)
+
+
+def _delay(args: argparse.Namespace) -> None:
+    from featherface_benchmarks.batch.delay import compare_delays
+
+    print(f"{args.count} photos in S3, {args.cpus} CPU(s), {args.milliseconds:g} ms more on each request")
+    ratios = []
+    for near, far in compare_delays(
+        _photos(args.folder),
+        count=args.count,
+        cpus=args.cpus,
+        rounds=args.rounds,
+        milliseconds=args.milliseconds,
+    ):
+        ratios.append(far / near)
+        print(f"without {near:7.1f} photos/s   with {far:7.1f}   ratio {far / near:.2f}", flush=True)
+    print(f"median ratio {statistics.median(ratios):.2f}")
+
+
+def _planning(args: argparse.Namespace) -> None:
+    from featherface_benchmarks.batch.planning import measure_planning
+
+    print(
+        f"{'rows':>12} {'rows/s':>9} {'peak MiB':>9} {'plan MiB':>9} {'parts':>6} {'shards':>8}", flush=True
+    )
+    for rows in args.rows:
+        found = measure_planning(rows)
+        print(
+            f"{rows:12,} {rows / found['seconds']:9,.0f} {found['peak_mib']:9.0f} {found['plan_mib']:9.1f} "
+            f"{found['parts']:6.0f} {found['shards']:8.0f}",
+            flush=True,
+        )
+
+
+def _sinks(args: argparse.Namespace) -> None:
+    from featherface_batch.sinks import FORMATS
+    from featherface_benchmarks.batch.sinks import measure_sinks
+
+    print(f"{args.count} results of two faces, one writer; photos per CPU second")
+    for formats in (*((name,) for name in FORMATS), ("coco", "jsonl", "parquet")):
+        print(f"  {', '.join(formats):22} {measure_sinks(formats, args.count):9,.0f}", flush=True)
+
+
+def main() -> None:
+    """Run one benchmark."""
+    parser = argparse.ArgumentParser(prog="python -m featherface_benchmarks.batch", description=__doc__)
+    what = parser.add_subparsers(required=True, metavar="WHAT")
+
+    def add(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        sub = what.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    def add_run(name: str, run: Callable[[argparse.Namespace], None], text: str, count: int) -> Any:
+        sub = add(name, run, text)
+        sub.add_argument("folder", type=Path, help="photos; used again and again if there are too few")
+        sub.add_argument("--count", type=int, default=count, help="photos of a run (default %(default)s)")
+        sub.add_argument("--cpus", type=int, default=usable_cpus(), help="(default: all usable)")
+        sub.add_argument("--rounds", type=int, default=1, help="(default %(default)s)")
+        return sub
+
+    speed = add_run("speed", _speed, "rate, CPU, memory beside a plain loop, a pool and a Ray script", 5000)
+    speed.add_argument("--few", type=int, default=500, help="of the run that shows start-up (%(default)s)")
+    speed.add_argument("--only", default="annotate,pool,ray-script", help="contestants, with commas between")
+    large = add_run("large-photos", _large, "scaled against full decoding of 12 megapixels", 500)
+    large.add_argument("--few", type=int, default=50, help="of the run that shows start-up (%(default)s)")
+    large.add_argument("--different", type=int, default=40, help="photos to enlarge (default %(default)s)")
+    large.add_argument("--wider", type=Path, help="WIDER FACE root, to compare the accuracy too")
+    large.add_argument("--ground-truth", type=Path, help="folder of the official .mat files")
+    large.add_argument("--model", default="nano", choices=("nano", "v1"))
+    delay = add_run("delay", _delay, "rate over S3 with and without a delay on each request", 1500)
+    delay.add_argument("--milliseconds", type=float, default=50, help="the delay (default %(default)s)")
+    planning = add("planning", _planning, "memory and time of planning")
+    planning.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
+    sinks = add("sinks", _sinks, "photos per second that one writer writes")
+    sinks.add_argument("--count", type=int, default=60_000, help="(default %(default)s)")
+
+    args = parser.parse_args()
+    print(f"{date.today()}, {platform.machine()}, Python {platform.python_version()}", flush=True)
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The ways to annotate a folder that people would try first, and ours; each runs in a process of its own."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from PIL import Image
+
+from featherface import Detector, ImageError, Settings
+
+__all__ = ["CONTESTANTS", "command_of"]
+
+_SETTINGS: Final = Settings(threads=1)
+
+
+def _loop(folder: Path, cpus: int) -> None:
+    detector = Detector.load(settings=_SETTINGS)
+    for path in sorted(folder.iterdir()):
+        try:
+            detector.detect(path.read_bytes()).to_dict()
+        except ImageError:
+            continue
+
+
+_DETECTOR: Detector | None = None
+
+
+def _start_worker() -> None:
+    global _DETECTOR
+    _DETECTOR = Detector.load(settings=_SETTINGS)
+
+
+def _detect_file(path: Path) -> dict[str, Any] | None:
+    assert _DETECTOR is not None
+    try:
+        return _DETECTOR.detect(path.read_bytes()).to_dict()
+    except ImageError:
+        return None
+
+
+def _pool(folder: Path, cpus: int) -> None:
+    with multiprocessing.get_context("spawn").Pool(cpus, _start_worker) as pool:
+        for _ in pool.imap_unordered(_detect_file, sorted(folder.iterdir()), chunksize=8):
+            pass
+
+
+class _RayScript:
+    def __init__(self) -> None:
+        self._detector = Detector.load(settings=_SETTINGS)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        faces = []
+        for pixels in batch["image"]:
+            # The package takes encoded photos; BMP is the cheapest way from pixels to one.
+            buffer = io.BytesIO()
+            Image.fromarray(pixels).convert("RGB").save(buffer, "BMP")
+            faces.append(len(self._detector.detect(buffer.getvalue()).faces))
+        return {"faces": faces}
+
+
+def _ray_script(folder: Path, cpus: int) -> None:
+    import ray
+    from ray.data import ActorPoolStrategy
+
+    # With as many CPUs as there are, reading and the actors wait for each other for ever.
+    ray.init(address="local", num_cpus=2 * cpus + 2, include_dashboard=False, log_to_driver=False)
+    photos = ray.data.read_images(str(folder), mode="RGB")
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    found = photos.map_batches(_RayScript, batch_size=8, num_cpus=1, compute=ActorPoolStrategy(size=cpus))
+    for _ in found.iter_rows():
+        pass
+
+
+def _annotate(folder: Path, cpus: int, **options: Any) -> None:
+    from featherface_batch.job import JobConfig, annotate
+
+    with tempfile.TemporaryDirectory() as output:
+        annotate(JobConfig(str(folder), output, _SETTINGS, formats=("jsonl",), cpus=cpus, **options))
+
+
+def _annotate_full(folder: Path, cpus: int) -> None:
+    from featherface_benchmarks.batch.large_photos import FullDecodeFinder
+
+    _annotate(folder, cpus, load=FullDecodeFinder)
+
+
+CONTESTANTS: Final[dict[str, Callable[[Path, int], None]]] = {
+    "loop": _loop,
+    "annotate": _annotate,
+    "annotate-full": _annotate_full,
+    "pool": _pool,
+    "ray-script": _ray_script,
+}
+"""The contestants by name; each annotates all photos of a folder with a number of CPUs."""
+
+
+def command_of(contestant: str, folder: Path, cpus: int) -> list[str]:
+    """Return the command that runs a contestant."""
+    module = "featherface_benchmarks.batch.contestants"
+    return [sys.executable, "-m", module, contestant, str(folder), str(cpus)]
+
+
+if __name__ == "__main__":
+    CONTESTANTS[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,95 @@
+"""What a command and all the processes that it starts take: time, CPU and memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+__all__ = ["Measurement", "measure"]
+
+# Asking the kernel for memory costs the measured processes time, so not too often.
+_SAMPLE_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What a run took.
+
+    Parameters
+    ----------
+    seconds : float
+        From start to end, start-up included.
+    cpu_seconds : float
+        Of all its processes.
+    peak_bytes : int
+        Memory of all its processes together, shared pages counted once.
+    others : float
+        CPUs of the machine that other processes kept busy meanwhile, the measuring one included. Anything far
+        from 0 says that the time is not to be trusted.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    others: float
+
+
+def measure(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Measurement:
+    """Run a command to its end and watch its family.
+
+    Parameters
+    ----------
+    command : sequence of str
+    environment : mapping, optional
+        Variables beyond those of this process.
+
+    Raises
+    ------
+    RuntimeError
+        The command failed.
+    """
+    # Ray brings psutil along.
+    import ray  # noqa: F401
+    import psutil  # type: ignore[import-untyped]  # isort: skip
+
+    # Ray must not end processes for the memory that other programs use, and one thread means one thread.
+    fixed = {"RAY_memory_monitor_refresh_ms": "0", "OMP_NUM_THREADS": "1"}
+    before = _busy(psutil)
+    started = time.monotonic()
+    process = subprocess.Popen(
+        command, env={**os.environ, **fixed, **(environment or {})}, stdout=subprocess.DEVNULL
+    )
+    root = psutil.Process(process.pid)
+    cpu: dict[int, float] = {}
+    peak = 0
+    while process.poll() is None:
+        memory = 0
+        for member in _family(root, psutil):
+            try:
+                cpu[member.pid] = sum(member.cpu_times()[:2])
+                memory += member.memory_full_info().pss
+            except psutil.Error:
+                continue
+        peak = max(peak, memory)
+        time.sleep(_SAMPLE_SECONDS)
+    seconds = time.monotonic() - started
+    if process.returncode:
+        raise RuntimeError(f"{command} failed with exit status {process.returncode}; its messages are above")
+    used = sum(cpu.values())
+    return Measurement(seconds, used, peak, max(0.0, (_busy(psutil) - before - used) / seconds))
+
+
+def _family(root: Any, psutil: Any) -> list[Any]:
+    try:
+        return [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def _busy(psutil: Any) -> float:
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
