@@ -14,7 +14,7 @@ help:
 	@echo "make demo   create the environment and run the whole system on sample photos"
 	@echo "make test   create the environment, lint, check types and run the test suite"
 	@echo "make serve  run the API on 127.0.0.1, PORT=8080, with its description at /docs"
-	@echo "make layer  build the Lambda layer for both architectures; RUNTIME_PYTHON=python3.13 tries it and compiles it"
+	@echo "make layer  build what template.yaml deploys; RUNTIME_PYTHON=python3.13 tries the layer and compiles all"
 	@echo "make lint   ruff and mypy only"
 	@echo "make lock   renew the locks in requirements/"
 	@echo "make clean  remove the environment and everything built"
@@ -29,7 +29,7 @@ serve: $(VENV)/.installed
 	$(BIN)/python -m examples.serve --port $(PORT)
 
 layer: $(UV)
-	$(BIN)/python layers/build_layer.py --uv $(UV) --python $(RUNTIME_PYTHON) --output build/layer
+	$(BIN)/python layers/build_layer.py --uv $(UV) --python $(RUNTIME_PYTHON) --output build
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

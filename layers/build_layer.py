@@ -1,14 +1,16 @@
-"""Build the Lambda layer: the inference package, its models and what both functions import.
+"""Build what ``template.yaml`` deploys: the Lambda layer for both architectures, and the functions' code.
 
-    python layers/build_layer.py --uv .venv/bin/uv --python python3.13 --output build/layer
+    python layers/build_layer.py --uv .venv/bin/uv --python python3.13 --output build
 
-For each architecture, wheels come from ``requirements/layer.lock`` by hash, are laid out as Lambda expects
-them, and lose what inference never imports. The sizes are printed; more than the budget is an error.
+The layer holds the inference package, its models and what the functions import. For each architecture, wheels
+come from ``requirements/layer.lock`` by hash, are laid out as Lambda expects them, and lose what inference
+never imports. The sizes are printed; more than the budget is an error. The functions are the same for both.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -17,17 +19,20 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).parents[1]
 RUNTIME = "3.13"
 # Lambda's Python 3.13 runs on Amazon Linux 2023, glibc 2.34
 PLATFORMS = {"x86_64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28"}
 BUDGET_MB = 95.0
+PROFILES = ("production", "edge_device", "cloud_api")
 _MB = 1e6
 
 # The runtime brings these along, and they are a third of the layer.
 IN_THE_RUNTIME = ("boto3", "botocore", "s3transfer", "dateutil", "urllib3", "six.py")
 # Dependencies of parts that are dropped below: nothing that is left imports them.
-UNUSED_PACKAGES = ("google", "flatbuffers", "packaging")
+UNUSED_PACKAGES = ("google", "flatbuffers", "packaging", "yaml", "_yaml")
 UNUSED_PARTS = (
     # what the Python module does not link: the library for C programs
     "onnxruntime/capi/libonnxruntime.so.*",
@@ -46,8 +51,6 @@ UNUSED_PARTS = (
     "numpy/testing",
     "numpy/_core/_multiarray_tests*",
     "numpy/_core/_simd*",
-    # the C parser: profiles are read by the one in Python
-    "yaml/_yaml*",
     # codecs and fonts: photos are JPEG, PNG, BMP and WebP, and no function draws
     "PIL/_avif*",
     "PIL/_imagingcms*",
@@ -59,8 +62,7 @@ UNUSED_PARTS = (
     "pillow.libs/libharfbuzz*",
     "pillow.libs/liblcms2*",
     "pillow.libs/libpng16*",
-    "aws_lambda_powertools/event_handler/openapi/swagger_ui/*.js",
-    "aws_lambda_powertools/event_handler/openapi/swagger_ui/*.css",
+    "aws_lambda_powertools/event_handler",
     *(
         f"aws_lambda_powertools/utilities/{name}"
         for name in (
@@ -89,7 +91,9 @@ import numpy, onnxruntime, PIL
 assert all(module.__file__.startswith({layer!r}) for module in (numpy, onnxruntime, PIL))
 import detect.handler
 import aws_lambda_powertools.utilities.batch
-from featherface import Detector
+from featherface import Detector, load_settings
+for profile in {profiles!r}:
+    load_settings(profile)
 for model in {models!r}:
     detector = Detector.load(model)
     for photo in {photos!r}:
@@ -110,9 +114,14 @@ def install(uv: str, platform: str, folder: Path) -> None:
 
 
 def add_inference(folder: Path) -> None:
-    """Add the inference package with its models; training checkpoints and papers stay behind."""
+    """Add the inference package with its models and profiles; training checkpoints and papers stay behind."""
     ignore = shutil.ignore_patterns("__pycache__", "cli.py", "drawing.py")
     shutil.copytree(ROOT / "layers/inference/featherface", folder / "featherface", ignore=ignore)
+    # as JSON, so that no cold start imports a YAML parser
+    for profile in (folder / "featherface/profiles").glob("*.yaml"):
+        settings = yaml.safe_load(profile.read_text(encoding="utf-8"))
+        profile.with_suffix(".json").write_text(json.dumps(settings), encoding="utf-8")
+        profile.unlink()
     models = shutil.ignore_patterns("*.pth", "*.md")
     shutil.copytree(ROOT / "layers/inference/models", folder / "featherface/models", ignore=models)
 
@@ -134,6 +143,7 @@ def strip(folder: Path) -> None:
         "urllib3",
         "six",
         "protobuf",
+        "pyyaml",
         *UNUSED_PACKAGES,
     ):
         remove(folder.glob(f"{name}-*.dist-info"))
@@ -158,9 +168,21 @@ def check(python: str, folder: Path) -> None:
     """Find faces with nothing but the layer."""
     photos = [str(path) for path in sorted((ROOT / "examples/photos").glob("*.*")) if path.suffix != ".md"]
     code = _CHECK.format(
-        layer=str(folder), functions=str(ROOT / "functions"), models=("nano", "v1"), photos=photos
+        layer=str(folder),
+        functions=str(ROOT / "functions"),
+        models=("nano", "v1"),
+        profiles=PROFILES,
+        photos=photos,
     )
     subprocess.run([python, "-I", "-S", "-c", code], check=True)
+
+
+def build_functions(python: str, folder: Path) -> None:
+    """Lay out the functions' code: Lambda cannot keep what it would compile, so it comes compiled."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(ROOT / "functions", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    if is_runtime(python):
+        compile_modules(python, folder)
 
 
 def size(folder: Path) -> int:
@@ -198,7 +220,7 @@ def strip_symbols(folder: Path) -> None:
 
 def build(uv: str, python: str, architecture: str, output: Path) -> float:
     """Build one layer and return its size in MB, unzipped."""
-    layer = output / architecture
+    layer = output / "layer" / architecture
     folder = layer / "python"
     shutil.rmtree(layer, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -217,7 +239,7 @@ def build(uv: str, python: str, architecture: str, output: Path) -> float:
             remove(folder.rglob("__pycache__"))
         compile_modules(python, folder)
     left = size(folder)
-    zipped = archive(layer, output / f"{architecture}.zip")
+    zipped = archive(layer, output / "layer" / f"{architecture}.zip")
     print(
         f"{architecture}: {left / _MB:.1f} MB unzipped ({whole / _MB:.1f} before stripping), "
         f"{zipped / _MB:.1f} MB zipped, budget {BUDGET_MB:.0f} MB"
@@ -239,13 +261,14 @@ def main() -> int:
     parser.add_argument(
         "--python", default=f"python{RUNTIME}", help="an interpreter of the runtime's version"
     )
-    parser.add_argument("--output", type=Path, default=ROOT / "build/layer")
+    parser.add_argument("--output", type=Path, default=ROOT / "build")
     parser.add_argument("--architecture", choices=list(PLATFORMS), action="append")
     options = parser.parse_args()
     sizes = {
         architecture: build(options.uv, options.python, architecture, options.output)
         for architecture in options.architecture or PLATFORMS
     }
+    build_functions(options.python, options.output / "functions")
     too_large = {name: f"{value:.1f} MB" for name, value in sizes.items() if value > BUDGET_MB}
     if too_large:
         print(f"over the budget of {BUDGET_MB:.0f} MB: {too_large}", file=sys.stderr)

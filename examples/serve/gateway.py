@@ -111,8 +111,7 @@ def serve(
             content = answer["body"].encode()
             if answer.get("isBase64Encoded"):
                 content = base64.b64decode(content)
-            headers = {name: values[0] for name, values in answer.get("multiValueHeaders", {}).items()}
-            self._send(answer["statusCode"], headers, content)
+            self._send(answer["statusCode"], answer["headers"], content)
 
         def _read(self) -> bytes | None:
             length = self.headers.get("Content-Length", "0")

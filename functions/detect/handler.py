@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from aws_lambda_powertools.utilities.typing import LambdaContext
+from shared.collector import collector_paused
 
-from detect.routes import add_routes
-from detect.runtime import SERVICE
-from shared.http import front_door
-from shared.observability import LOGGER, METRICS, record_work
+with collector_paused():
+    from detect.routes import routes
+    from detect.runtime import SERVICE
+    from shared.http import front_door
+    from shared.observability import observed, record_work
 
 __all__ = ["lambda_handler"]
 
-_RESOLVE: Final = front_door(lambda app: add_routes(app, SERVICE))
+_RESOLVE: Final = front_door(routes(SERVICE))
 
 
-@LOGGER.inject_lambda_context(correlation_id_path="requestContext.requestId", clear_state=True)
-@METRICS.log_metrics(capture_cold_start_metric=True)
-def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+@observed
+def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer one HTTP request."""
-    record_work("Requests")
+    record_work("requests")
     return _RESOLVE(event, context)

@@ -7,8 +7,7 @@ the photo's memory and time.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from shared.errors import RequestError
 
@@ -20,8 +19,7 @@ _MAX_PARTS: Final = 32
 _MAX_HEAD_BYTES: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One part of a form: its field's name and its content."""
 
     name: str

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from featherface import ConfigurationError, DetectOptions
 from shared.errors import InvalidOptionError
@@ -27,8 +26,7 @@ _WHOLE: Final = ("input_size", "max_detections")
 _REAL: Final = ("confidence_threshold", "nms_threshold")
 
 
-@dataclass(frozen=True, slots=True)
-class RequestOptions:
+class RequestOptions(NamedTuple):
     """What one request wants otherwise.
 
     Parameters

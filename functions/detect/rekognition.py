@@ -10,8 +10,7 @@ import binascii
 import json
 from base64 import b64decode
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from detect.options import RequestOptions
 from detect.service import DetectService
@@ -64,8 +63,7 @@ _EXCEPTIONS: Final[Mapping[str, tuple[str, int]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class RekognitionAnswer:
+class RekognitionAnswer(NamedTuple):
     """Status, body and headers of an answer in the protocol of JSON 1.1."""
 
     status: int

@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from detect.multipart import read_parts
 from detect.options import RequestOptions, read_options
 from shared.bodies import Body, read_json
 from shared.errors import MediaTypeError, PayloadTooLargeError, RequestError
@@ -47,16 +45,14 @@ _ACCEPTED: Final = (
 _S3_MEMBERS: Final = {"bucket", "key", "versionId"}
 
 
-@dataclass(frozen=True, slots=True)
-class DetectRequest:
+class DetectRequest(NamedTuple):
     """One photo, as bytes or by where it lies, and the options."""
 
     photo: bytes | StoredPhoto
     options: RequestOptions
 
 
-@dataclass(frozen=True, slots=True)
-class BatchRequest:
+class BatchRequest(NamedTuple):
     """Several photos, each good or already known to be bad, and the options of all."""
 
     photos: tuple[bytes | StoredPhoto | RequestError, ...]
@@ -117,6 +113,9 @@ def _read_entry(entry: object) -> bytes | StoredPhoto | RequestError:
 
 
 def _read_form(body: Body) -> tuple[bytes, dict[str, str]]:
+    # imported here: few callers send forms
+    from detect.multipart import read_parts
+
     photos: list[bytes] = []
     fields: dict[str, str] = {}
     for part in read_parts(body.read_binary(), body.content_type):

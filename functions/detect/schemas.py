@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any, Final
 
 from detect.options import MODELS
@@ -60,7 +59,7 @@ def schemas() -> dict[str, Any]:
     face["required"] = [name for name in face["required"] if name != "landmarks"]
     detections["faces"] = {**detections["faces"], "items": face}
     kinds = {"parameters": _COUNT}
-    model_info = object_schema({field.name: kinds.get(field.name, TEXT) for field in fields(ModelInfo)})
+    model_info = object_schema({name: kinds.get(name, TEXT) for name in ModelInfo._fields})
     photo = object_schema(
         {"bucket": TEXT, "key": TEXT, "version_id": TEXT, "etag": TEXT},
         ("version_id", "etag"),

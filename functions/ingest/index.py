@@ -20,9 +20,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from ingest.events import Change, Kind
 from shared.storage import error_code, translated
@@ -35,16 +34,14 @@ State = Literal["pending", "done", "failed", "removed"]
 _TOMBSTONE_SECONDS: Final = 30 * 24 * 3600
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A photo's row, as far as settling needs it."""
 
     change: Change
     state: State
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What came of a photo.
 
     Parameters

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from aws_lambda_powertools.utilities.typing import LambdaContext
-
 from jobs.backends import backend_from_environment
 from jobs.records import JobRecords
-from jobs.routes import add_routes
+from jobs.routes import routes
 from jobs.service import JobService
 from shared.clients import client
 from shared.environment import required
 from shared.http import front_door
-from shared.observability import LOGGER, METRICS, record_work
+from shared.observability import observed, record_work
 
 __all__ = ["lambda_handler"]
 
@@ -24,12 +22,11 @@ _SERVICE: Final = JobService(
     required("PHOTOS_BUCKET"),
     required("RESULTS_BUCKET"),
 )
-_RESOLVE: Final = front_door(lambda app: add_routes(app, _SERVICE))
+_RESOLVE: Final = front_door(routes(_SERVICE))
 
 
-@LOGGER.inject_lambda_context(correlation_id_path="requestContext.requestId", clear_state=True)
-@METRICS.log_metrics(capture_cold_start_metric=True)
-def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+@observed
+def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer one HTTP request."""
-    record_work("Requests")
+    record_work("requests")
     return _RESOLVE(event, context)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from shared.errors import JobNotFoundError
 from shared.storage import translated
@@ -13,8 +12,7 @@ __all__ = ["JobRecord", "JobRecords"]
 _PAGE: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
-class JobRecord:
+class JobRecord(NamedTuple):
     """What is known about a job from its start.
 
     Parameters
@@ -62,7 +60,7 @@ class JobRecords:
         """Keep a record."""
         item = {
             name: {"N": str(value)} if isinstance(value, int) else {"S": value}
-            for name, value in asdict(record).items()
+            for name, value in record._asdict().items()
         }
         with translated("writing the job's record"):
             self._dynamodb.put_item(TableName=self._table, Item=item)

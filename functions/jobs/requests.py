@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from featherface import ConfigurationError, DetectOptions
 from shared.errors import InvalidOptionError, RequestError
@@ -19,8 +18,7 @@ _OPTIONS: Final = ("model", "input_size", "confidence_threshold", "max_errors", 
 _MODELS: Final = ("nano", "v1")
 
 
-@dataclass(frozen=True, slots=True)
-class JobRequest:
+class JobRequest(NamedTuple):
     """A bulk job.
 
     Parameters

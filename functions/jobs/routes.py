@@ -5,49 +5,41 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.api_gateway import ApiGatewayResolver
-
 from jobs.service import JobService
 from shared.bodies import read_json
 from shared.errors import MediaTypeError
-from shared.http import add_error_answers, json_answer, request_body
+from shared.http import json_answer
+from shared.router import Answer, Request, Route
 
-__all__ = ["add_routes", "caller"]
+__all__ = ["caller", "routes"]
 
 
-def add_routes(app: ApiGatewayResolver, service: JobService) -> None:
-    """Give a resolver the routes of bulk jobs and its answers to errors.
+def routes(service: JobService) -> list[Route]:
+    """Return the routes of a service."""
 
-    Parameters
-    ----------
-    app : ApiGatewayResolver
-        Of a REST API or a Function URL.
-    service : JobService
-    """
-
-    @app.post("/v1/jobs")
-    def start() -> Response[str]:
-        body = request_body(app)
+    def start(request: Request) -> Answer:
+        body = request.body
         if body.media_type != "application/json":
             raise MediaTypeError(f"Content-Type must be application/json; got {body.media_type or 'none'}")
-        made = service.start(_caller(app), read_json(body.read()))
+        made = service.start(caller(request.context), read_json(body.read()))
         return json_answer(made, status=202, headers={"Location": f"/v1/jobs/{made['id']}"})
 
-    @app.get("/v1/jobs")
-    def newest() -> Response[str]:
-        return json_answer(service.newest(_caller(app)))
+    def newest(request: Request) -> Answer:
+        return json_answer(service.newest(caller(request.context)))
 
-    @app.get("/v1/jobs/<job_id>")
-    def show(job_id: str) -> Response[str]:
-        return json_answer(service.show(_caller(app), job_id))
+    def show(request: Request, job_id: str) -> Answer:
+        return json_answer(service.show(caller(request.context), job_id))
 
-    @app.delete("/v1/jobs/<job_id>")
-    def stop(job_id: str) -> Response[str]:
-        service.stop(_caller(app), job_id)
-        return Response(status_code=204, content_type=None, body="")
+    def stop(request: Request, job_id: str) -> Answer:
+        service.stop(caller(request.context), job_id)
+        return Answer(204, "")
 
-    add_error_answers(app)
+    return [
+        Route("POST", "/v1/jobs", start),
+        Route("GET", "/v1/jobs", newest),
+        Route("GET", "/v1/jobs/{job_id}", show),
+        Route("DELETE", "/v1/jobs/{job_id}", stop),
+    ]
 
 
 def caller(context: Mapping[str, Any]) -> str:
@@ -58,7 +50,3 @@ def caller(context: Mapping[str, Any]) -> str:
     iam = authorizer.get("iam") or {}
     known = (claims.get("sub"), iam.get("userArn"), identity.get("userArn"), identity.get("apiKeyId"))
     return next((str(value) for value in known if value), "anonymous")
-
-
-def _caller(app: ApiGatewayResolver) -> str:
-    return caller(app.current_event.raw_event.get("requestContext") or {})

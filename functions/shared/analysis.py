@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from featherface import Detections, DetectOptions, Detector, ModelInfo
 from shared.detectors import model_info
@@ -14,8 +13,7 @@ from shared.tracing import traced
 __all__ = ["Analysis", "analyse"]
 
 
-@dataclass(frozen=True, slots=True)
-class Analysis:
+class Analysis(NamedTuple):
     """What was found in one photo, by what, and how long it took.
 
     Parameters

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import asdict
 from typing import Any
 
 from featherface import Detector, ModelInfo, Settings
@@ -48,4 +47,4 @@ class Detectors:
 
 def model_info(info: ModelInfo) -> dict[str, Any]:
     """Return the JSON form of what ran, as results state it."""
-    return asdict(info)
+    return info._asdict()

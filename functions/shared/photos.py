@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from featherface import ImageTooLargeError
 from shared.errors import PhotoNotFoundError, PhotoReplacedError
@@ -30,8 +29,7 @@ _INVALID_VERSION = frozenset({"InvalidArgument", "400", "BadRequest"})
 _REPLACED = frozenset({"PreconditionFailed", "412"})
 
 
-@dataclass(frozen=True, slots=True)
-class StoredPhoto:
+class StoredPhoto(NamedTuple):
     """Which photo, and which state of it.
 
     Parameters

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,6 @@ from featherface.errors import ImageError
 from featherface.images import decode
 from featherface.packages import load_manifest
 from featherface.postprocess import read_outputs
-from featherface.priors import make_priors
 from featherface.resize import Bucket, Transform, plan, to_model_input
 from featherface.runtime import Provider, Session
 from featherface.validation import load_validated
@@ -26,10 +25,11 @@ __all__ = ["Detector", "ModelInfo", "PreparedImage"]
 # Photos that wait for others of their bucket, as a multiple of the batch size: bounds the memory of
 # detect_batch.
 _WAITING_BATCHES: Final = 4
+# Two cells of the coarsest level in each direction.
+_WARM_UP: Final[Bucket] = (64, 64)
 
 
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
+class ModelInfo(NamedTuple):
     """What runs.
 
     Parameters
@@ -55,8 +55,7 @@ class ModelInfo:
     precision: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PreparedImage:
+class PreparedImage(NamedTuple):
     """A photo that is ready for the network.
 
     Parameters
@@ -151,11 +150,12 @@ class Detector:
         """What holds unless a call's options say otherwise."""
         return self._settings
 
-    def warm_up(self, options: DetectOptions | None = None) -> None:
-        """Run the network once on an empty square input, so that no photo pays for first-time work."""
-        size = self._settings.with_options(options).input_size
-        self._session.run(np.zeros((1, 3, size, size), dtype=np.float32))
-        make_priors(size, size)
+    def warm_up(self) -> None:
+        """Run the network once, so that no photo pays for first-time work and a broken provider shows.
+
+        What a first run sets up does not depend on the input's size, so a tiny input does.
+        """
+        self._session.run(np.zeros((1, 3, *_WARM_UP), dtype=np.float32))
 
     def detect(self, data: bytes, options: DetectOptions | None = None) -> Detections:
         """Find the faces of one photo.

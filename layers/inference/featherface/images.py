@@ -19,36 +19,34 @@ Nothing here changes Pillow's module state, so any number of threads may decode 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
-from typing import Final
+from importlib import import_module
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-
-# Importing the four plugins registers them here and now: left to itself, Image.open imports every plugin that
-# Pillow has (some forty) at the first WebP, in whichever thread meets it.
-from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin
 
 from featherface.containers import check_scans, sniff
 from featherface.errors import ImageError, ImageTooLargeError, UnreadableImageError
 
 __all__ = ["FORMATS", "PILLOW_PIXEL_LIMIT", "DecodedImage", "ImageLimits", "decode"]
 
-FORMATS: Final = (
-    JpegImagePlugin.JpegImageFile.format,
-    PngImagePlugin.PngImageFile.format,
-    BmpImagePlugin.BmpImageFile.format,
-    WebPImagePlugin.WebPImageFile.format,
-)
+FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP")
 """Pillow's names of the accepted formats."""
 
 PILLOW_PIXEL_LIMIT: Final = 178_956_970
-"""Pillow refuses to open anything above twice its ``MAX_IMAGE_PIXELS``, whatever our own limit says."""
+"""Pillow refuses to decode anything above twice its ``MAX_IMAGE_PIXELS``, whatever our own limit says."""
 
 _MIB: Final = 1024 * 1024
 # What decoding takes at most, measured on the worst of each: progressive CMYK, 16 bit and alpha, and for WebP
 # the canvases that libwebp keeps for animations. Four of them are Pillow's own pixels.
 _BYTES_PER_PIXEL: Final = {"JPEG": 8, "PNG": 8, "BMP": 8, "WEBP": 16}
+# Pillow's modules and classes for what is not JPEG, imported when the first photo of their kind comes.
+_READERS: Final = {
+    "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
+    "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
+    "WEBP": ("PIL.WebPImagePlugin", "WebPImageFile"),
+}
 _ORIENTATION_TAG: Final = 0x0112
 _BACKGROUND: Final = (255, 255, 255)
 
@@ -67,8 +65,7 @@ Region = tuple[float, float, float, float]
 """Left, top, right and bottom in pixels of a decoded image."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageLimits:
+class ImageLimits(NamedTuple):
     """What a photo may cost.
 
     Parameters
@@ -87,8 +84,7 @@ class ImageLimits:
     max_memory: int | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DecodedImage:
+class DecodedImage(NamedTuple):
     """Upright pixels, possibly fewer than the photo has, and the frame that they belong to.
 
     Parameters
@@ -151,7 +147,7 @@ def decode(
         )
     kind = sniff(bytes(data[:16]))
     try:
-        with Image.open(io.BytesIO(data), formats=[kind]) as stored:
+        with _open(kind, io.BytesIO(data)) as stored:
             _check_size(stored.size, limits)
             _check_memory(stored.size, kind, len(data), limits)
             if stored.info.get("progressive"):
@@ -184,14 +180,25 @@ def decode(
     return DecodedImage(image, region, width, height)
 
 
+def _open(kind: str, stream: io.BytesIO) -> ImageFile.ImageFile:
+    # Not Image.open, which imports the plugins of formats that are not read here: five at its first photo,
+    # all forty at its first WebP.
+    if kind == "JPEG":
+        return JpegImagePlugin.JpegImageFile(stream)
+    module, name = _READERS[kind]
+    reader: type[ImageFile.ImageFile] = getattr(import_module(module), name)
+    return reader(stream)
+
+
 def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
     width, height = size
     if width < 1 or height < 1:
         raise ValueError(f"the header gives a size of {width} x {height}")
-    if width * height > limits.max_pixels:
+    allowed = min(limits.max_pixels, PILLOW_PIXEL_LIMIT)
+    if width * height > allowed:
         raise ImageTooLargeError(
             f"the photo has {width} x {height} = {width * height:,} pixels; "
-            f"at most {limits.max_pixels:,} are accepted. Scale it down first"
+            f"at most {allowed:,} are accepted. Scale it down first"
         )
 
 

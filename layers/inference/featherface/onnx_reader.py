@@ -12,8 +12,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from featherface.errors import ModelStructureError
 
@@ -24,10 +23,15 @@ _FLOAT, _INT32, _INT64 = 1, 6, 7
 # Bytes per element of TensorProto.DataType; sub-byte and string types do not occur in these models.
 _ITEM_SIZES: Final = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}
 _MAX_RANK: Final = 16
+# Fields of AttributeProto and TensorProto that could hide weights.
+_REFUSED_ATTRIBUTES: Final[Mapping[int, str]] = {
+    **{6: "subgraphs", 10: "tensor lists", 11: "subgraphs", 14: "types", 15: "types"},
+    **{22: "sparse tensors", 23: "sparse tensors"},
+}
+_REFUSED_TENSORS: Final[Mapping[int, str]] = {13: "external data", 3: "segmented tensors"}
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(NamedTuple):
     """A constant of the graph.
 
     Parameters
@@ -59,8 +63,7 @@ class Tensor:
 AttributeValue = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """One operator."""
 
     op_type: str
@@ -70,8 +73,7 @@ class Node:
     attributes: Mapping[str, AttributeValue]
 
 
-@dataclass(frozen=True, slots=True)
-class Graph:
+class Graph(NamedTuple):
     """A model's graph.
 
     Parameters
@@ -110,7 +112,7 @@ def read_onnx(data: bytes) -> Graph:
         The bytes are not an ONNX model, or hold something that this reader refuses.
     """
     try:
-        return _model(memoryview(data))
+        return _model(data)
     except (_Malformed, UnicodeDecodeError) as error:
         raise ModelStructureError(f"the file is not an ONNX model that can be validated: {error}") from error
 
@@ -119,26 +121,32 @@ class _Malformed(Exception):
     """The bytes break the wire format or the schema."""
 
 
-@dataclass(slots=True)
 class _Fields:
     """The fields of one message by number, told apart by how the wire carries them."""
 
-    integers: dict[int, list[int]] = field(default_factory=dict)
-    chunks: dict[int, list[memoryview]] = field(default_factory=dict)
-    words: dict[int, list[memoryview]] = field(default_factory=dict)
+    __slots__ = ("chunks", "integers", "words")
+
+    def __init__(self) -> None:
+        self.integers: dict[int, list[int]] = {}
+        self.chunks: dict[int, list[bytes]] = {}
+        self.words: dict[int, list[bytes]] = {}
 
     def texts(self, number: int) -> tuple[str, ...]:
-        return tuple(str(chunk, "utf-8") for chunk in self.chunks.get(number, ()))
+        return tuple([chunk.decode() for chunk in self.chunks.get(number, ())])
 
     def text(self, number: int) -> str:
-        return (self.texts(number) or ("",))[-1]
+        chunks = self.chunks.get(number)
+        return chunks[-1].decode() if chunks else ""
 
     def integer(self, number: int, default: int = 0) -> int:
-        return self.integers.get(number, [default])[-1]
+        values = self.integers.get(number)
+        return values[-1] if values else default
 
     def integer_list(self, number: int) -> tuple[int, ...]:
-        packed = [value for chunk in self.chunks.get(number, ()) for value in _packed(chunk)]
-        return tuple(self.integers.get(number, ())) + tuple(packed)
+        values = tuple(self.integers.get(number, ()))
+        for chunk in self.chunks.get(number, ()):
+            values += tuple(_packed(chunk))
+        return values
 
     def floats(self, number: int) -> tuple[float, ...]:
         packed = [*self.words.get(number, ()), *self.chunks.get(number, ())]
@@ -147,7 +155,7 @@ class _Fields:
         return tuple(value for chunk in packed for (value,) in struct.iter_unpack("<f", chunk))
 
 
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
+def _varint(data: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         if at >= len(data):
@@ -165,39 +173,52 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
     return (value - 2**64 if value >> 63 else value), at
 
 
-def _packed(data: memoryview) -> Iterator[int]:
+def _packed(data: bytes) -> Iterator[int]:
     at = 0
     while at < len(data):
         value, at = _varint(data, at)
         yield value
 
 
-def _fields(data: memoryview) -> _Fields:
-    fields, at = _Fields(), 0
-    while at < len(data):
-        key, at = _varint(data, at)
+def _fields(data: bytes) -> _Fields:
+    # Every cold start waits for some ten thousand rounds of this loop: numbers of one byte, which most are,
+    # are read in place.
+    fields, at, end = _Fields(), 0, len(data)
+    integers, chunks = fields.integers, fields.chunks
+    while at < end:
+        key = data[at]
+        at += 1
+        if key >= 0x80:
+            key, at = _varint(data, at - 1)
         number, wire = key >> 3, key & 7
         if number < 1:
             raise _Malformed(f"there is no field {number}")
         if wire == _VARINT:
             value, at = _varint(data, at)
-            fields.integers.setdefault(number, []).append(value)
+            integers.setdefault(number, []).append(value)
             continue
         if wire == _BYTES:
-            length, at = _varint(data, at)
-            target = fields.chunks
+            length = data[at] if at < end else 0x80
+            at += 1
+            if length >= 0x80:
+                length, at = _varint(data, at - 1)
+            target = chunks
         elif wire in (_FIXED32, _FIXED64):
             length, target = (4 if wire == _FIXED32 else 8), fields.words
         else:
             raise _Malformed(f"field {number} has the unknown wire type {wire}")
-        if not 0 <= length <= len(data) - at:
-            raise _Malformed(f"field {number} has {length} bytes where {len(data) - at} are left")
-        target.setdefault(number, []).append(data[at : at + length])
-        at += length
+        stop = at + length
+        if not at <= stop <= end:
+            raise _Malformed(f"field {number} has {length} bytes where {end - at} are left")
+        if number in target:
+            target[number].append(data[at:stop])
+        else:
+            target[number] = [data[at:stop]]
+        at = stop
     return fields
 
 
-def _only(fields: _Fields, number: int, what: str) -> memoryview:
+def _only(fields: _Fields, number: int, what: str) -> bytes:
     """Return a singular message; protobuf would merge repetitions, which no exporter writes."""
     chunks = fields.chunks.get(number, [])
     if len(chunks) != 1:
@@ -206,12 +227,12 @@ def _only(fields: _Fields, number: int, what: str) -> memoryview:
 
 
 def _refuse(fields: _Fields, numbers: Mapping[int, str]) -> None:
-    for number, what in numbers.items():
-        if number in fields.chunks:
-            raise _Malformed(f"it uses {what}, which this package never publishes")
+    if not fields.chunks.keys().isdisjoint(numbers):
+        what = next(what for number, what in numbers.items() if number in fields.chunks)
+        raise _Malformed(f"it uses {what}, which this package never publishes")
 
 
-def _model(data: memoryview) -> Graph:
+def _model(data: bytes) -> Graph:
     model = _fields(data)
     _refuse(model, {25: "local functions", 20: "training information"})
     opsets = [_fields(chunk) for chunk in model.chunks.get(8, ())]
@@ -233,19 +254,15 @@ def _model(data: memoryview) -> Graph:
     )
 
 
-def _node(data: memoryview) -> Node:
+def _node(data: bytes) -> Node:
     node = _fields(data)
     attributes = dict(_attribute(chunk) for chunk in node.chunks.get(5, ()))
     return Node(node.text(4), node.text(3), node.texts(1), node.texts(2), attributes)
 
 
-def _attribute(data: memoryview) -> tuple[str, AttributeValue]:
+def _attribute(data: bytes) -> tuple[str, AttributeValue]:
     attribute = _fields(data)
-    _refuse(
-        attribute,
-        {6: "subgraphs", 10: "tensor lists", 11: "subgraphs", 14: "types", 15: "types", 22: "sparse tensors"},
-    )
-    _refuse(attribute, {23: "sparse tensors"})
+    _refuse(attribute, _REFUSED_ATTRIBUTES)
     name = attribute.text(1)
     kind = attribute.integer(20)
     # AttributeProto.AttributeType says which field holds the value; a field at its default is not written.
@@ -266,10 +283,10 @@ def _attribute(data: memoryview) -> tuple[str, AttributeValue]:
     raise _Malformed(f"attribute {name!r} has the type {kind}, which these models do not use")
 
 
-def _tensor(data: memoryview) -> Tensor:
+def _tensor(data: bytes) -> Tensor:
     tensor = _fields(data)
     name, kind, dims = tensor.text(8), tensor.integer(2), tensor.integer_list(1)
-    _refuse(tensor, {13: "external data", 3: "segmented tensors"})
+    _refuse(tensor, _REFUSED_TENSORS)
     if tensor.integer(14):
         raise _Malformed(f"tensor {name!r} lies outside of the file")
     if len(dims) > _MAX_RANK or any(not 0 <= dim < 2**31 for dim in dims):

@@ -6,9 +6,8 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from featherface.errors import ModelManifestError
 
@@ -19,8 +18,7 @@ _MANIFEST_VERSION: Final = 1
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFile:
+class ModelFile(NamedTuple):
     """One file of a model package, as the manifest promises it.
 
     Parameters
@@ -41,8 +39,7 @@ class ModelFile:
     derived_from: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ModelPackage:
+class ModelPackage(NamedTuple):
     """One model, as the manifest promises it.
 
     Parameters
@@ -75,8 +72,7 @@ class ModelPackage:
         return self.files[precision]
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """All model packages of one folder."""
 
     folder: Path

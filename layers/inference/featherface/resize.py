@@ -11,8 +11,7 @@ left pixel.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +36,7 @@ MEAN_BGR: Final = (104.0, 117.0, 123.0)
 """Subtracted from the 0 to 255 values of blue, green and red; nothing else is scaled."""
 
 
-@dataclass(frozen=True, slots=True)
-class Transform:
+class Transform(NamedTuple):
     """How one photo lies in its model input.
 
     Parameters

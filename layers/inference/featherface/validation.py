@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from featherface.errors import ModelHashError, ModelManifestError, ModelStructureError, ParameterCountError
 from featherface.packages import Manifest, ModelFile, ModelPackage, load_manifest
@@ -69,8 +68,7 @@ still fail.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """One thing that was proved.
 
     Parameters
@@ -85,8 +83,7 @@ class Check:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class ValidatedModel:
+class ValidatedModel(NamedTuple):
     """A model's bytes and what was proved about them.
 
     Parameters

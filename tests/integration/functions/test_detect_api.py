@@ -165,7 +165,7 @@ def test_an_unknown_path_is_a_problem_too(
 ) -> None:
     answer = detect_handler(rest_event(method, path), context)
     assert answer["statusCode"] == 404
-    assert answer["multiValueHeaders"]["Content-Type"] == ["application/problem+json"]
+    assert answer["headers"]["Content-Type"] == "application/problem+json"
     assert json.loads(answer["body"])["code"] == "not_found"
 
 

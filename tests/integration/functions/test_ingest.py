@@ -172,5 +172,5 @@ def test_duplicates_are_analysed_once(
         answer = ingest_handler({"Records": [message(body), message(body)]}, context)
         assert answer == {"batchItemFailures": []}
     metrics = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
-    assert sum(sum(blob.get("PhotosAnalysed", [])) for blob in metrics) == 1
+    assert sum(sum(blob.get("photos", [])) for blob in metrics) == 1
     assert result(s3, key) is not None

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from layers import build_layer
 
 ROOT = Path(__file__).parents[3]
 
@@ -52,8 +53,23 @@ HEAVY = {
 
 def test_the_api_s_init_imports_nothing_heavy() -> None:
     # S3 and forms are not what most requests need; their modules wait until one does
-    unwanted = HEAVY | {"boto3", "botocore.session", "email.parser", "detect.openapi", "argparse"}
+    unwanted = HEAVY | {"boto3", "botocore.session", "detect.multipart", "detect.openapi", "argparse"}
+    unwanted |= {"aws_lambda_powertools", "asyncio", "PIL.PngImagePlugin", "email.parser", "secrets"}
     assert not imported("detect.handler") & unwanted
+
+
+def test_a_deployed_profile_needs_no_yaml(tmp_path: Path) -> None:
+    build_layer.add_inference(tmp_path)
+    layer = f"{tmp_path}:{ROOT / 'functions'}"
+    found = imported("detect.handler", PYTHONPATH=layer, FEATHERFACE_PROFILE="edge_device")
+    assert "yaml" not in found
+    settings = "print(load_settings())"
+    code = f"import featherface; from featherface import load_settings; {settings}"
+    deployed, here = (
+        run(code, PYTHONPATH=path, FEATHERFACE_PROFILE="cloud_api").stdout
+        for path in (layer, str(ROOT / "layers/inference"))
+    )
+    assert deployed == here
 
 
 def test_the_upload_event_s_init_imports_nothing_heavy() -> None:
@@ -98,7 +114,7 @@ def test_a_model_that_is_not_the_published_one_fails_the_init_with_a_metric(
     done = run(f"import {module}", FEATHERFACE_MODELS=str(models), **tables)
     assert done.returncode != 0
     metrics = [json.loads(line) for line in done.stdout.splitlines() if '"_aws"' in line]
-    assert [(entry["ModelValidationFailed"], entry["error_code"]) for entry in metrics] == [([1.0], code)]
+    assert [(entry["model_validation_failed"], entry["error_code"]) for entry in metrics] == [([1.0], code)]
 
 
 def test_a_sampled_request_is_traced_part_by_part() -> None:

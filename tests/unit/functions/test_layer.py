@@ -17,7 +17,7 @@ KEPT = [
     "onnxruntime/ThirdPartyNotices.txt",
     "PIL/JpegImagePlugin.py",
     "PIL/_imaging.so",
-    "aws_lambda_powertools/event_handler/api_gateway.py",
+    "aws_lambda_powertools/utilities/batch/base.py",
 ]
 DROPPED = [
     "boto3/session.py",
@@ -31,6 +31,8 @@ DROPPED = [
     "PIL/_avif.so",
     "PIL/PsdImagePlugin.py",
     "google/protobuf/x.py",
+    "aws_lambda_powertools/event_handler/api_gateway.py",
+    "yaml/loader.py",
 ]
 
 

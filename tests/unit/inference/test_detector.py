@@ -146,7 +146,6 @@ def test_info(detector: Detector, manifest: Manifest) -> None:
 
 def test_warm_up(detector: Detector) -> None:
     detector.warm_up()
-    detector.warm_up(DetectOptions(input_size=416))
 
 
 def test_load_by_name_wins_over_the_settings() -> None:

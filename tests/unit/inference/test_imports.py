@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 import featherface
+
+PHOTOS = Path(__file__).parents[3] / "examples/photos"
 
 HEAVY = {
     "boto3",
@@ -51,10 +56,12 @@ def test_loading_a_detector_imports_three_packages() -> None:
     assert ours <= {"featherface", "numpy", "onnxruntime", "PIL"}
 
 
-def test_only_the_four_formats_are_loaded() -> None:
-    modules = _imported("from featherface.images import decode")
+@pytest.mark.parametrize(("photo", "kind"), [(None, None), ("group.jpg", None), ("coffee.webp", "WebP")])
+def test_only_the_formats_that_come_are_loaded(photo: str | None, kind: str | None) -> None:
+    come = f"decode(open({str(PHOTOS / photo)!r}, 'rb').read())" if photo else "pass"
+    modules = _imported(f"from featherface.images import decode; {come}")
     plugins = {name for name in modules if name.startswith("PIL.") and name.endswith("ImagePlugin")}
-    named = {f"PIL.{name}ImagePlugin" for name in ("Bmp", "Jpeg", "Png", "WebP")}
+    named = {f"PIL.{name}ImagePlugin" for name in ("Jpeg", kind) if name}
     # Pillow's own: JPEG reads its EXIF with TIFF's parser.
     assert named <= plugins <= named | {"PIL.TiffImagePlugin"}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -335,4 +334,4 @@ def test_a_missing_file(tmp_path: Path, manifest: Manifest) -> None:
 
 def test_checks_are_values(manifest: Manifest) -> None:
     first = load_validated(manifest, "nano", "fp32").checks[0]
-    assert asdict(first) == {"name": "size", "detail": first.detail}
+    assert first._asdict() == {"name": "size", "detail": first.detail}
