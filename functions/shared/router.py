@@ -7,17 +7,12 @@ beyond routing needs pydantic: requests are validated and described by this API'
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from shared.bodies import Body
 
 __all__ = ["Answer", "Request", "Route", "Router"]
-
-_PARAMETER: Final = re.compile(r"\{(\w+)\}")
-# what a path's parameter may hold: everything but the separator
-_VALUE: Final = r"(?P<\1>[^/]+)"
 
 
 class Request(NamedTuple):
@@ -85,11 +80,7 @@ class Router:
     ) -> None:
         self.routes: Final = tuple(routes)
         self._fixed = {(route.method, route.path): route.handler for route in self.routes}
-        self._open = [
-            (route.method, re.compile(_PARAMETER.sub(_VALUE, route.path)), route.handler)
-            for route in self.routes
-            if "{" in route.path
-        ]
+        self._open = [route for route in self.routes if "{" in route.path]
         self._missing = missing
         self._failed = failed
 
@@ -112,11 +103,25 @@ class Router:
         handler = self._fixed.get((request.method, request.path))
         if handler is not None:
             return handler(request)
-        for method, pattern, handler in self._open:
-            found = pattern.fullmatch(request.path) if method == request.method else None
-            if found:
-                return handler(request, **found.groupdict())
+        for route in self._open:
+            values = _match(route.path, request.path) if route.method == request.method else None
+            if values is not None:
+                return route.handler(request, **values)
         return self._missing(request)
+
+
+def _match(pattern: str, path: str) -> dict[str, str] | None:
+    """Return the values of a pattern's parameters, or None for a path that does not fit it."""
+    names, parts = pattern.split("/"), path.split("/")
+    if len(names) != len(parts):
+        return None
+    values = {}
+    for name, part in zip(names, parts, strict=True):
+        if name.startswith("{") and part:
+            values[name[1:-1]] = part
+        elif name != part:
+            return None
+    return values
 
 
 def _read(event: Mapping[str, Any], request_id: str) -> Request:

@@ -247,17 +247,27 @@ def _model(data: bytes) -> Graph:
     inputs = (_fields(chunk).text(1) for chunk in graph.chunks.get(11, ()))
     return Graph(
         opset=max((opset.integer(2) for opset in opsets if opset.text(1) in ("", "ai.onnx")), default=0),
-        nodes=tuple(_node(chunk) for chunk in graph.chunks.get(1, ())),
+        nodes=_nodes(graph.chunks.get(1, [])),
         initializers=initializers,
         inputs=tuple(name for name in inputs if name not in initializers),
         outputs=tuple(_fields(chunk).text(1) for chunk in graph.chunks.get(12, ())),
     )
 
 
-def _node(data: bytes) -> Node:
-    node = _fields(data)
-    attributes = dict(_attribute(chunk) for chunk in node.chunks.get(5, ()))
-    return Node(node.text(4), node.text(3), node.texts(1), node.texts(2), attributes)
+def _nodes(chunks: list[bytes]) -> tuple[Node, ...]:
+    nodes = []
+    # Hundreds of convolutions share a few kinds of kernel, stride and group: each is read once.
+    known: dict[bytes, tuple[str, AttributeValue]] = {}
+    for chunk in chunks:
+        node = _fields(chunk)
+        attributes = {}
+        for part in node.chunks.get(5, ()):
+            if part not in known:
+                known[part] = _attribute(part)
+            name, value = known[part]
+            attributes[name] = value
+        nodes.append(Node(node.text(4), node.text(3), node.texts(1), node.texts(2), attributes))
+    return tuple(nodes)
 
 
 def _attribute(data: bytes) -> tuple[str, AttributeValue]:
