@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV   ?= .venv
 PORT   ?= 8080
 RUNTIME_PYTHON ?= python3.13
+# environments of their own: these commands pin old versions of what others need in new ones
+TOOLS  ?= .tools
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 # an environment's packages are what the locks say; VIRTUAL_ENV tells uv which one
 export VIRTUAL_ENV := $(abspath $(VENV))
 
-.PHONY: help demo test serve layer lint environment lock clean
+.PHONY: help demo test serve layer lint environment tools lock clean
 
 help:
 	@echo "make demo   create the environment and run the whole system on sample photos"
@@ -16,13 +18,14 @@ help:
 	@echo "make serve  run the API on 127.0.0.1, PORT=8080, with its description at /docs"
 	@echo "make layer  build what template.yaml deploys; RUNTIME_PYTHON=python3.13 tries the layer and compiles all"
 	@echo "make lint   ruff and mypy only"
+	@echo "make tools  create the environments that check, package and deploy the template in the tests"
 	@echo "make lock   renew the locks in requirements/"
 	@echo "make clean  remove the environment and everything built"
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.demo --output demo-output
 
-test: lint $(VENV)/.torch
+test: lint $(VENV)/.torch tools
 	$(BIN)/python -m pytest
 
 serve: $(VENV)/.installed
@@ -37,6 +40,13 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 
 environment: $(VENV)/.installed $(VENV)/.torch
+
+tools: $(TOOLS)/sam/.installed $(TOOLS)/checkov/.installed $(TOOLS)/cloud/.installed
+
+$(TOOLS)/%/.installed: requirements/tools/%.lock $(UV)
+	$(UV) venv --quiet --clear --python $(BIN)/python $(TOOLS)/$*
+	VIRTUAL_ENV=$(abspath $(TOOLS)/$*) $(UV) pip install --quiet --require-hashes -r $<
+	@touch $@
 
 $(UV):
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "FeatherFace needs Python 3.11 or later; set PYTHON=...")'
@@ -60,6 +70,8 @@ lock: $(UV)
 		--extra lambda -c requirements/dev.lock pyproject.toml -o requirements/layer.lock
 	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 		--extra cluster -c requirements/dev.lock pyproject.toml -o requirements/batch.lock
+	for name in sam checkov cloud; do $(UV) pip compile --quiet --upgrade --universal --generate-hashes \
+		--python-version 3.11 requirements/tools/$$name.in -o requirements/tools/$$name.lock || exit 1; done
 
 clean:
-	rm -rf $(VENV) build dist demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) build dist demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis

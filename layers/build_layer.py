@@ -101,12 +101,14 @@ for model in {models!r}:
 """
 
 
-def install(uv: str, platform: str, folder: Path) -> None:
+def install(uv: str, platform: str, folder: Path, runtime: str) -> None:
     """Put the locked wheels of a platform into a folder."""
     subprocess.run(
         [
-            *(uv, "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"),
-            *("--python-version", RUNTIME, "--python-platform", platform, "--target", str(folder)),
+            # copies, not links into the cache of uv: symbols are stripped below
+            *(uv, "pip", "install", "--quiet", "--link-mode", "copy"),
+            *("--no-deps", "--require-hashes", "--only-binary", ":all:"),
+            *("--python-version", runtime, "--python-platform", platform, "--target", str(folder)),
             *("-r", str(ROOT / "requirements/layer.lock")),
         ],
         check=True,
@@ -177,11 +179,11 @@ def check(python: str, folder: Path) -> None:
     subprocess.run([python, "-I", "-S", "-c", code], check=True)
 
 
-def build_functions(python: str, folder: Path) -> None:
+def build_functions(python: str, folder: Path, runtime: str = RUNTIME) -> None:
     """Lay out the functions' code: Lambda cannot keep what it would compile, so it comes compiled."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "functions", folder, ignore=shutil.ignore_patterns("__pycache__"))
-    if is_runtime(python):
+    if is_runtime(python, runtime):
         compile_modules(python, folder)
 
 
@@ -202,40 +204,44 @@ def archive(folder: Path, target: Path) -> int:
     return target.stat().st_size
 
 
-def is_runtime(python: str) -> bool:
-    """Tell whether a command is a Python of the runtime's version."""
+def is_runtime(python: str, runtime: str = RUNTIME) -> bool:
+    """Tell whether a command is a Python of a version."""
     code = "import sys; print(*sys.version_info[:2], sep='.')"
     try:
         found = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
     except OSError:
         return False
-    return found.stdout.strip() == RUNTIME
+    return found.stdout.strip() == runtime
 
 
 def strip_symbols(folder: Path) -> None:
     """Remove from shared libraries what only a debugger reads."""
+    if shutil.which("strip") is None:
+        print("there is no command strip: the libraries keep their symbols")
+        return
     libraries = [str(path) for path in folder.rglob("*.so*") if not path.is_symlink()]
     subprocess.run(["strip", "--strip-unneeded", *libraries], check=True)
 
 
-def build(uv: str, python: str, architecture: str, output: Path) -> float:
-    """Build one layer and return its size in MB, unzipped."""
+def build(uv: str, python: str, architecture: str, output: Path, runtime: str = RUNTIME) -> float:
+    """Build one layer and return its size in MB, unzipped; of another runtime's version for tests."""
     layer = output / "layer" / architecture
     folder = layer / "python"
     shutil.rmtree(layer, ignore_errors=True)
     folder.mkdir(parents=True)
-    install(uv, PLATFORMS[architecture], folder)
+    install(uv, PLATFORMS[architecture], folder, runtime)
     add_inference(folder)
     whole = size(folder)
     strip(folder)
-    if not is_runtime(python):
-        print(f"{python} is no Python {RUNTIME}: modules are not compiled, and cold starts are slower")
+    if not is_runtime(python, runtime):
+        print(f"{python} is no Python {runtime}: modules are not compiled, and cold starts are slower")
     else:
         if architecture == os.uname().machine:
-            # only where the outcome can be tried: libraries that were patched for a wheel may not survive it
-            strip_symbols(folder)
+            if runtime == RUNTIME:
+                # only where the outcome is tried: libraries that were patched for a wheel may not survive it
+                strip_symbols(folder)
             check(python, folder.resolve())
-            print(f"{architecture}: both models find faces with Python {RUNTIME} and nothing but the layer")
+            print(f"{architecture}: both models find faces with Python {runtime} and nothing but the layer")
             remove(folder.rglob("__pycache__"))
         compile_modules(python, folder)
     left = size(folder)

@@ -54,7 +54,6 @@ def environment(objects: str, events: str) -> Iterator[None]:
         "INDEX_TABLE": INDEX_TABLE,
         "IDEMPOTENCY_TABLE": IDEMPOTENCY_TABLE,
         "POWERTOOLS_SERVICE_NAME": "featherface-demo",
-        "POWERTOOLS_METRICS_NAMESPACE": "FeatherFace",
         "POWERTOOLS_TRACE_DISABLED": "true",
         "POWERTOOLS_LOG_LEVEL": "WARNING",
         "AWS_XRAY_SDK_ENABLED": "false",
