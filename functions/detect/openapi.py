@@ -63,6 +63,12 @@ def _body(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _job_paths() -> dict[str, Any]:
     job_id = {"name": "job_id", "in": "path", "required": True, "schema": TEXT}
+    key = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+        "description": "The same key is the same job, however often it comes.",
+    }
     body = _body({"application/json": {"schema": reference("JobRequest")}})
     stop = _operation("stopJob", "Stop a bulk job of yours", "Job", ("404",), parameters=[job_id])
     del stop["responses"]["200"]
@@ -70,7 +76,12 @@ def _job_paths() -> dict[str, Any]:
     return {
         "/v1/jobs": {
             "post": _operation(
-                "startJob", "Start a bulk job", "JobSummary", ("400", "415", "422"), requestBody=body
+                "startJob",
+                "Start a bulk job",
+                "JobSummary",
+                ("400", "415", "422"),
+                parameters=[key],
+                requestBody=body,
             ),
             "get": _operation("listJobs", "List your bulk jobs, newest first", "JobList", ()),
         },

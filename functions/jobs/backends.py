@@ -9,11 +9,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from functools import cache
+from http import HTTPStatus
 from typing import Any, Final, Literal, Protocol
 
 from shared.clients import client
 from shared.environment import required
-from shared.errors import StorageUnavailableError
+from shared.errors import JobNotFoundError, StorageDeniedError, StorageUnavailableError
 from shared.storage import translated
 
 __all__ = ["AwsBatch", "Backend", "JobState", "RayJobs", "backend_from_environment"]
@@ -39,11 +40,19 @@ _RAY_STATES: Final[Mapping[str, JobState]] = {
 }
 
 
+def _name(job_id: str) -> str:
+    """Return the name by which a backend knows a job."""
+    return f"featherface-{job_id}"
+
+
 class Backend(Protocol):
     """Runs a command somewhere."""
 
     def submit(self, job_id: str, command: Sequence[str]) -> str:
         """Start a command and return the backend's own id of it."""
+
+    def find(self, job_id: str) -> str | None:
+        """Return the backend's own id of what was submitted for a job; None if nothing was."""
 
     def state(self, backend_id: str) -> JobState:
         """Return how far it is."""
@@ -71,12 +80,21 @@ class AwsBatch:
         """Submit a job and return its id."""
         with translated("submitting the job"):
             answer = self._batch.submit_job(
-                jobName=f"featherface-{job_id}",
+                jobName=_name(job_id),
                 jobQueue=self._queue,
                 jobDefinition=self._definition,
                 containerOverrides={"command": list(command)},
             )
         return str(answer["jobId"])
+
+    def find(self, job_id: str) -> str | None:
+        """Return the id of the job by that name, in whichever state it is."""
+        with translated("looking for the job"):
+            found = self._batch.list_jobs(
+                jobQueue=self._queue, filters=[{"name": "JOB_NAME", "values": [_name(job_id)]}]
+            )["jobSummaryList"]
+        # a filter of names does not tell capitals apart, and an emulator may know no filters
+        return next((str(job["jobId"]) for job in found if job["jobName"] == _name(job_id)), None)
 
     def state(self, backend_id: str) -> JobState:
         """Return the job's state; Batch forgets jobs that ended more than a week ago."""
@@ -109,10 +127,16 @@ class RayJobs:
         """Submit a job and return its id."""
         # The server hands the entrypoint to a shell.
         entrypoint = shlex.join([*command, "--address", "auto"])
-        answer = self._call(
-            "POST", "/api/jobs/", {"entrypoint": entrypoint, "submission_id": f"featherface-{job_id}"}
-        )
+        answer = self._call("POST", "/api/jobs/", {"entrypoint": entrypoint, "submission_id": _name(job_id)})
         return str(answer["submission_id"])
+
+    def find(self, job_id: str) -> str | None:
+        """Return the job's id, which is its name, if the server knows it."""
+        try:
+            self._call("GET", f"/api/jobs/{_name(job_id)}")
+        except JobNotFoundError:
+            return None
+        return _name(job_id)
 
     def state(self, backend_id: str) -> JobState:
         """Return the job's state."""
@@ -131,6 +155,12 @@ class RayJobs:
                 return dict(json.loads(answer.read()))
         except urllib.error.HTTPError as error:
             with error:
+                if error.code == HTTPStatus.NOT_FOUND and method == "GET":
+                    raise JobNotFoundError("the Ray job server has no such job") from error
+                if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+                    raise StorageDeniedError(
+                        f"the Ray job server refuses the token ({error.code})"
+                    ) from error
                 raise StorageUnavailableError(
                     f"the Ray job server answered {error.code} to {method} {path}"
                 ) from error

@@ -61,7 +61,8 @@ SCHEMAS: Final[Mapping[str, Any]] = {
         "type": "object",
         "properties": {
             **_SUMMARY,
-            "state": {"enum": ["queued", "running", "succeeded", "failed", "cancelled"]},
+            "state": {"enum": ["submitting", "queued", "running", "succeeded", "failed", "cancelled"]},
+            "error_code": {**_TEXT, "description": "Why it could not be submitted."},
             "progress": PROGRESS,
         },
         "required": [*_SUMMARY, "state", "progress"],

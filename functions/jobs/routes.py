@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from jobs.service import JobService
 from shared.bodies import read_json
-from shared.errors import MediaTypeError
+from shared.errors import MediaTypeError, RequestError
 from shared.http import json_answer
 from shared.router import Answer, Request, Route
 
 __all__ = ["caller", "routes"]
+
+_MAX_KEY: Final = 255
 
 
 def routes(service: JobService) -> list[Route]:
@@ -21,7 +23,10 @@ def routes(service: JobService) -> list[Route]:
         body = request.body
         if body.media_type != "application/json":
             raise MediaTypeError(f"Content-Type must be application/json; got {body.media_type or 'none'}")
-        made = service.start(caller(request.context), read_json(body.read()))
+        key = request.headers.get("idempotency-key")
+        if key is not None and not 1 <= len(key) <= _MAX_KEY:
+            raise RequestError(f"Idempotency-Key must have 1 to {_MAX_KEY} characters")
+        made = service.start(caller(request.context), read_json(body.read()), key)
         return json_answer(made, status=202, headers={"Location": f"/v1/jobs/{made['id']}"})
 
     def newest(request: Request) -> Answer:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-import secrets
+import os
+import shlex
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from jobs.backends import Backend
 from jobs.records import JobRecord, JobRecords
 from jobs.requests import command_line, read_job_request
+from shared.errors import JobConflictError, SetupError, StorageDeniedError
 from shared.storage import error_code, translated
 
 __all__ = ["JobService"]
 
 _KEPT_SECONDS: Final = 90 * 24 * 3600
+# Longer than a function runs: whoever was submitting is gone by then.
+_SUBMITTING: Final = timedelta(minutes=5)
 _MISSING: Final = frozenset({"NoSuchKey", "404", "NotFound"})
 
 
@@ -47,29 +51,66 @@ class JobService:
         self._photos_bucket = photos_bucket
         self._results_bucket = results_bucket
 
-    def start(self, owner: str, members: Mapping[str, Any]) -> dict[str, Any]:
-        """Start a job; raises RequestError if the request cannot be understood."""
+    def start(self, owner: str, members: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
+        """Start a job, once.
+
+        Parameters
+        ----------
+        owner : str
+        members : mapping
+            The request's JSON.
+        key : str, optional
+            The caller's idempotency key: the same key is the same job, however often it comes.
+
+        Raises
+        ------
+        RequestError
+            The request cannot be understood.
+        JobConflictError
+            The key has been used for another request.
+        SetupError
+            The backend does not take jobs from here; this one is on record as failed.
+        StorageUnavailableError
+            Nobody knows whether the backend has it; `show` and the same key find out.
+        """
         now = datetime.now(UTC)
-        job_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(8)}"
+        job_id, expires_at = f"{now:%Y%m%dT%H%M%S}-{os.urandom(8).hex()}", int(time.time()) + _KEPT_SECONDS
         request = read_job_request(members, job_id, self._photos_bucket, self._results_bucket)
+        if key is not None:
+            known = self._records.reserve(owner, key, job_id, expires_at)
+            if known != job_id:
+                job_id = known
+                request = read_job_request(members, job_id, self._photos_bucket, self._results_bucket)
         record = JobRecord(
             owner=owner,
             id=job_id,
-            backend_id=self._backend().submit(job_id, command_line(request)),
             source=request.source,
             output=request.output,
             formats=",".join(request.formats),
+            command=shlex.join(command_line(request)),
             created_at=now.isoformat(timespec="seconds"),
-            expires_at=int(time.time()) + _KEPT_SECONDS,
+            expires_at=expires_at,
         )
-        self._records.write(record)
-        return _summary(record)
+        if self._records.create(record):
+            return self._submit(record, None)
+        first = self._records.read(owner, job_id)
+        if first.command != record.command:
+            raise JobConflictError("this idempotency key has been used for another request; take a new one")
+        if first.state != "submitting":
+            return _summary(first)
+        # the first call died on its way, or still is: what it has submitted is found by its name
+        return self._submit(first, self._backend().find(job_id))
 
     def show(self, owner: str, job_id: str) -> dict[str, Any]:
         """Return a job's state and counts; raises JobNotFoundError if it is none of the caller's."""
-        record = self._records.read(owner, job_id)
-        state = self._backend().state(record.backend_id)
-        return {**_summary(record), "state": state, "progress": self._progress(record.output)}
+        record = self._found(self._records.read(owner, job_id))
+        state: str = record.state
+        if state == "submitted":
+            state = self._backend().state(record.backend_id)
+        elif state == "submitting" and _age(record) > _SUBMITTING:
+            record, state = record._replace(error_code="never_submitted"), "failed"
+        error = {"error_code": record.error_code} if record.error_code else {}
+        return {**_summary(record), "state": state, **error, "progress": self._progress(record.output)}
 
     def newest(self, owner: str) -> dict[str, Any]:
         """Return the caller's jobs, newest first."""
@@ -77,7 +118,35 @@ class JobService:
 
     def stop(self, owner: str, job_id: str) -> None:
         """Stop a job; what it has written stays, and the same request goes on from there."""
-        self._backend().stop(self._records.read(owner, job_id).backend_id)
+        record = self._found(self._records.read(owner, job_id))
+        if record.state == "submitting" and not self._records.settle(record, "cancelled"):
+            # it has been submitted meanwhile
+            record = self._records.read(owner, job_id)
+        if record.state == "submitted":
+            self._backend().stop(record.backend_id)
+
+    def _submit(self, record: JobRecord, backend_id: str | None) -> dict[str, Any]:
+        """Hand a job over, unless the backend has it by an id already."""
+        try:
+            backend_id = backend_id or self._backend().submit(record.id, shlex.split(record.command))
+        except (StorageDeniedError, SetupError) as error:
+            self._records.settle(record, "failed", reason=error.code)
+            raise SetupError(f"the job cannot be submitted: {error}") from error
+        if not self._records.settle(record, "submitted", backend_id=backend_id):
+            now = self._records.read(record.owner, record.id)
+            if now.state == "cancelled":
+                self._backend().stop(backend_id)
+        return _summary(record)
+
+    def _found(self, record: JobRecord) -> JobRecord:
+        """Return a record, put right if whoever submitted the job died before writing it down."""
+        if record.state != "submitting":
+            return record
+        backend_id = self._backend().find(record.id)
+        if backend_id is None:
+            return record
+        self._records.settle(record, "submitted", backend_id=backend_id)
+        return self._records.read(record.owner, record.id)
 
     def _progress(self, output: str) -> dict[str, Any] | None:
         from botocore.exceptions import ClientError
@@ -92,6 +161,10 @@ class JobService:
                 raise
             progress: dict[str, Any] = json.loads(answer["Body"].read())
             return progress
+
+
+def _age(record: JobRecord) -> timedelta:
+    return datetime.now(UTC) - datetime.fromisoformat(record.created_at)
 
 
 def _summary(record: JobRecord) -> dict[str, Any]:

@@ -14,6 +14,7 @@
     │   └── PhotoKeyError            photo_key_too_long      its result's name would be longer than S3 allows
     ├── ResultNotFoundError          result_not_found        there is no result by that name, or not yet
     ├── JobNotFoundError             job_not_found           the caller has no job by that id
+    ├── JobConflictError             job_conflict            an idempotency key stands for another request
     ├── InvalidEventError            invalid_event           a message is no event that this function knows
     ├── StorageDeniedError           storage_denied          this function may not read or write there
     ├── StorageUnavailableError      storage_unavailable     storage is throttling, timing out or down: retry
@@ -32,6 +33,7 @@ __all__ = [
     "FunctionError",
     "InvalidEventError",
     "InvalidOptionError",
+    "JobConflictError",
     "JobNotFoundError",
     "MediaTypeError",
     "PayloadTooLargeError",
@@ -117,6 +119,12 @@ class JobNotFoundError(FunctionError):
     """The caller has no job by that id."""
 
     code = "job_not_found"
+
+
+class JobConflictError(FunctionError):
+    """An idempotency key stands for another request already."""
+
+    code = "job_conflict"
 
 
 class InvalidEventError(FunctionError):

@@ -35,6 +35,7 @@ _STATUSES: Final[Mapping[str, int]] = {
     "photo_not_found": 404,
     "result_not_found": 404,
     "job_not_found": 404,
+    "job_conflict": 422,
     "not_found": 404,
     "storage_unavailable": 503,
     "setup": 503,

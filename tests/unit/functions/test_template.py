@@ -86,7 +86,10 @@ def test_statements_name_actions_and_resources(template: dict[str, Any], name: s
             actions = statement["Action"]
             for action in [actions] if isinstance(actions, str) else actions:
                 assert "*" not in action
-            assert statement["Resource"] != "*" or statement["Action"] == "batch:DescribeJobs"
+            assert statement["Resource"] != "*" or statement["Action"] == [
+                "batch:DescribeJobs",
+                "batch:ListJobs",
+            ]
 
 
 def test_what_is_stored_is_private_encrypted_and_versioned(template: dict[str, Any]) -> None:

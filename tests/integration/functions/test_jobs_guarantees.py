@@ -1,0 +1,162 @@
+"""Whatever dies between a job's record and its submission, the job is neither lost nor run twice."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from template_tables import template_table
+
+from jobs.backends import JobState
+from jobs.records import JobRecords
+from jobs.service import JobService
+from shared.errors import JobConflictError, JobNotFoundError, SetupError, StorageUnavailableError
+
+PHOTOS, RESULTS = "photos-of-the-tests", "results-of-the-tests"
+REQUEST = {"source": f"s3://{PHOTOS}/holiday"}
+
+
+class Cluster:
+    """A backend that takes jobs, and fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, tuple[str, ...]] = {}
+        self.stopped: list[str] = []
+        self.before: Exception | None = None
+        self.after: Exception | None = None
+
+    def submit(self, job_id: str, command: Sequence[str]) -> str:
+        if self.before:
+            raise self.before
+        assert job_id not in self.jobs, "a job was submitted twice"
+        self.jobs[job_id] = tuple(command)
+        if self.after:
+            raise self.after
+        return f"backend-{job_id}"
+
+    def find(self, job_id: str) -> str | None:
+        return f"backend-{job_id}" if job_id in self.jobs else None
+
+    def state(self, backend_id: str) -> JobState:
+        return "running"
+
+    def stop(self, backend_id: str) -> None:
+        self.stopped.append(backend_id)
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+@pytest.fixture
+def records(aws: Callable[[str], Any], deployed: None) -> JobRecords:
+    table = f"jobs-{uuid.uuid4().hex}"
+    aws("dynamodb").create_table(TableName=table, **template_table("JobsTable"))
+    return JobRecords(aws("dynamodb"), table)
+
+
+@pytest.fixture
+def service(cluster: Cluster, records: JobRecords, aws: Callable[[str], Any]) -> JobService:
+    return JobService(lambda: cluster, records, aws("s3"), PHOTOS, RESULTS)
+
+
+def only(service: JobService) -> dict[str, Any]:
+    (job,) = service.newest("alice")["jobs"]
+    return service.show("alice", job["id"])
+
+
+def test_a_submission_whose_answer_was_lost_is_found_again(service: JobService, cluster: Cluster) -> None:
+    cluster.after = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        service.start("alice", REQUEST)
+    shown = only(service)
+    assert shown["state"] == "running"
+    service.stop("alice", shown["id"])
+    assert cluster.stopped == [f"backend-{shown['id']}"]
+
+
+def test_a_death_before_the_submission_shows_and_the_key_goes_on_from_there(
+    service: JobService, cluster: Cluster
+) -> None:
+    cluster.before = StorageUnavailableError("down")
+    with pytest.raises(StorageUnavailableError):
+        service.start("alice", REQUEST, "key-1")
+    assert only(service)["state"] == "submitting"
+    assert not cluster.jobs
+    cluster.before = None
+    made = service.start("alice", REQUEST, "key-1")
+    assert list(cluster.jobs) == [made["id"]]
+    assert only(service)["state"] == "running"
+
+
+def test_what_never_was_submitted_is_failed_after_a_while(
+    service: JobService, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.before = StorageUnavailableError("down")
+    with pytest.raises(StorageUnavailableError):
+        service.start("alice", REQUEST)
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(UTC) + timedelta(hours=1)
+
+    monkeypatch.setattr("jobs.service.datetime", Later)
+    shown = only(service)
+    assert (shown["state"], shown["error_code"]) == ("failed", "never_submitted")
+
+
+def test_the_same_key_is_the_same_job(service: JobService, cluster: Cluster) -> None:
+    first = service.start("alice", REQUEST, "key")
+    again = service.start("alice", REQUEST, "key")
+    assert first == again
+    assert len(cluster.jobs) == 1
+    assert service.start("bob", REQUEST, "key")["id"] != first["id"]
+    assert service.start("alice", REQUEST)["id"] != first["id"]
+    with pytest.raises(JobConflictError):
+        service.start("alice", {**REQUEST, "formats": ["voc"]}, "key")
+    assert len(service.newest("alice")["jobs"]) == 2
+
+
+def test_a_lost_answer_and_the_same_key_submit_once(service: JobService, cluster: Cluster) -> None:
+    cluster.after = StorageUnavailableError("the answer was lost")
+    with pytest.raises(StorageUnavailableError):
+        service.start("alice", REQUEST, "key")
+    made = service.start("alice", REQUEST, "key")
+    assert list(cluster.jobs) == [made["id"]]
+    assert only(service)["state"] == "running"
+
+
+def test_a_backend_that_refuses_leaves_a_failed_job(service: JobService, cluster: Cluster) -> None:
+    cluster.before = SetupError("no queue")
+    with pytest.raises(SetupError):
+        service.start("alice", REQUEST)
+    shown = only(service)
+    assert (shown["state"], shown["error_code"]) == ("failed", "setup")
+    service.stop("alice", shown["id"])
+    assert not cluster.stopped
+
+
+def test_a_job_that_is_stopped_while_it_is_submitted_is_stopped(
+    service: JobService, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = cluster.submit
+
+    def stopped_meanwhile(job_id: str, command: Sequence[str]) -> str:
+        service.stop("alice", job_id)
+        return submit(job_id, command)
+
+    monkeypatch.setattr(cluster, "submit", stopped_meanwhile)
+    made = service.start("alice", REQUEST)
+    assert cluster.stopped == [f"backend-{made['id']}"]
+    assert only(service)["state"] == "cancelled"
+
+
+def test_a_key_is_no_job(service: JobService) -> None:
+    service.start("alice", REQUEST, "key")
+    with pytest.raises(JobNotFoundError):
+        service.show("alice", "key-2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683")
