@@ -18,7 +18,7 @@ help:
 	@echo "make serve  run the API on 127.0.0.1, PORT=8080, with its description at /docs"
 	@echo "make layer  build what template.yaml deploys; RUNTIME_PYTHON=python3.13 tries the layer and compiles all"
 	@echo "make lint   ruff and mypy only"
-	@echo "make tools  create the environments that check, package and deploy the template in the tests"
+	@echo "make tools  create the environments of commands that the tests run: SAM, checkov, an emulator, a fuzzer"
 	@echo "make lock   renew the locks in requirements/"
 	@echo "make clean  remove the environment and everything built"
 
@@ -41,7 +41,7 @@ lint: $(VENV)/.installed
 
 environment: $(VENV)/.installed $(VENV)/.torch
 
-tools: $(TOOLS)/sam/.installed $(TOOLS)/checkov/.installed $(TOOLS)/cloud/.installed
+tools: $(foreach name,sam checkov cloud fuzz,$(TOOLS)/$(name)/.installed)
 
 $(TOOLS)/%/.installed: requirements/tools/%.lock $(UV)
 	$(UV) venv --quiet --clear --python $(BIN)/python $(TOOLS)/$*
@@ -70,7 +70,7 @@ lock: $(UV)
 		--extra lambda -c requirements/dev.lock pyproject.toml -o requirements/layer.lock
 	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 		--extra cluster -c requirements/dev.lock pyproject.toml -o requirements/batch.lock
-	for name in sam checkov cloud; do $(UV) pip compile --quiet --upgrade --universal --generate-hashes \
+	for name in sam checkov cloud fuzz; do $(UV) pip compile --quiet --upgrade --universal --generate-hashes \
 		--python-version 3.11 requirements/tools/$$name.in -o requirements/tools/$$name.lock || exit 1; done
 
 clean:
