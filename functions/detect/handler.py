@@ -11,10 +11,12 @@ with collector_paused():
     from detect.runtime import SERVICE
     from shared.http import front_door
     from shared.observability import observed, record_work
+    from shared.snapshots import register_hooks
 
 __all__ = ["lambda_handler"]
 
 _RESOLVE: Final = front_door(routes(SERVICE))
+register_hooks()
 
 
 @observed

@@ -9,7 +9,7 @@ import os
 from functools import cache
 from typing import Any
 
-__all__ = ["client", "signing_client"]
+__all__ = ["client", "forget_clients", "signing_client"]
 
 
 @cache
@@ -39,3 +39,9 @@ def signing_client() -> Any:
 
     config = Config(signature_version="s3v4", s3={"addressing_style": "virtual"})
     return boto3.client("s3", region_name=os.environ.get("AWS_REGION"), config=config)
+
+
+def forget_clients() -> None:
+    """Let the next calls make clients anew, with connections and credentials of their own."""
+    client.cache_clear()
+    signing_client.cache_clear()

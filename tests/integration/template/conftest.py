@@ -167,14 +167,22 @@ class Stack:
         }
 
     def call(
-        self, method: str, path: str, members: Mapping[str, Any] | None = None, *, signed: bool = True
+        self,
+        method: str,
+        path: str,
+        members: Mapping[str, Any] | None = None,
+        *,
+        signed: bool = True,
+        token: str | None = None,
     ) -> tuple[int, Any]:
-        """Send a request to the API: status and JSON come back."""
+        """Send a request to the API, signed or with a user's token: status and JSON come back."""
         api = self.output("ApiUrl").removeprefix("https://").partition(".")[0]
         url = f"{self.cloud}/restapis/{api}/live/_user_request_{path}"
         body = None if members is None else json.dumps(members).encode()
         request = AWSRequest(method, url, headers={"Content-Type": "application/json"}, data=body)
-        if signed:
+        if token:
+            request.headers["Authorization"] = f"Bearer {token}"
+        elif signed:
             credentials = boto3.Session(ACCOUNT, "testing").get_credentials()
             SigV4Auth(credentials, "execute-api", REGION).add_auth(request)
         sent = urllib.request.Request(url, body, dict(request.headers), method=method)
@@ -252,3 +260,22 @@ def stack(cloud: str, packaged: str) -> Stack:
         containerProperties={"image": "featherface", "vcpus": 1, "memory": 1024, "command": ["true"]},
     )
     return deploy(cloud, packaged, "featherface", BatchJobQueue="bulk", BatchJobDefinition="annotate")
+
+
+@pytest.fixture(scope="session")
+def guarded(cloud: str, packaged: str) -> Stack:
+    """The template with its options: a user pool, a key of one's own, snapshots, an alarm's topic."""
+    pool = _client(cloud, "cognito-idp").create_user_pool(PoolName="callers")["UserPool"]
+    key = _client(cloud, "kms").create_key()["KeyMetadata"]["Arn"]
+    topic = _client(cloud, "sns").create_topic(Name="alarms")["TopicArn"]
+    arn = f"arn:aws:cognito-idp:{REGION}:{ACCOUNT}:userpool/{pool['Id']}"
+    return deploy(
+        cloud,
+        packaged,
+        "guarded",
+        UserPoolArn=arn,
+        KmsKeyArn=key,
+        SnapStart="PublishedVersions",
+        AlarmTopicArn=topic,
+        Profile="edge_device",
+    )

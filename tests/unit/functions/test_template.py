@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -46,15 +47,20 @@ def test_the_template_has_nothing_that_cfn_lint_minds() -> None:
     assert [str(match) for match in lint_file(TEMPLATE)] == []
 
 
-def test_every_described_operation_is_an_event_of_a_function(template: dict[str, Any]) -> None:
-    events = {
-        (event["Properties"]["Path"], event["Properties"]["Method"].lower())
-        for name in FUNCTIONS
-        for event in properties(template, name)["Events"].values()
-        if event["Type"] == "Api"
+def test_every_described_operation_reaches_its_function_with_a_known_caller(template: dict[str, Any]) -> None:
+    body = properties(template, "Api")["DefinitionBody"]
+    operations = {
+        (path, method): operation
+        for path, item in body["paths"].items()
+        for method, operation in item.items()
     }
     described = {(path, method) for path, item in document()["paths"].items() for method in item}
-    assert events == described
+    assert operations.keys() == described
+    for (path, _), operation in operations.items():
+        assert operation["security"] == [{"caller": []}]
+        function = "JobsFunction" if path.startswith("/v1/jobs") else "DetectFunction"
+        assert function in operation["x-amazon-apigateway-integration"]["uri"]
+    assert list(body["securityDefinitions"]) == ["caller"]
 
 
 def test_the_gateway_passes_photos_on_as_bytes(template: dict[str, Any]) -> None:
@@ -106,3 +112,14 @@ def test_what_is_stored_is_private_encrypted_and_versioned(template: dict[str, A
         assert found["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
         assert found["TimeToLiveSpecification"]["Enabled"]
         assert found["SSESpecification"]["SSEEnabled"]
+
+
+def test_a_key_of_one_s_own_is_for_all_that_is_stored(template: dict[str, Any]) -> None:
+    stored = ("AWS::S3::Bucket", "AWS::SQS::Queue", "AWS::DynamoDB::Table", "AWS::Logs::LogGroup")
+    found = {name: entry for name, entry in template["Resources"].items() if entry["Type"] in stored}
+    assert len(found) > 10
+    for name, entry in found.items():
+        assert "KmsKeyArn" in json.dumps(entry["Properties"]), name
+    (statement,) = properties(template, "KeyAccess")["PolicyDocument"]["Statement"]
+    assert statement["Resource"] == "KmsKeyArn"
+    assert {f"{name}Role" for name in FUNCTIONS} == set(properties(template, "KeyAccess")["Roles"])
