@@ -104,7 +104,9 @@ def test_alarms_and_the_dashboard_watch_what_was_deployed(stack: Any) -> None:
     cloudwatch = stack.client("cloudwatch")
     functions = set(stack.resources("AWS::Lambda::Function").values())
     queues = {url.rpartition("/")[2] for url in stack.resources("AWS::SQS::Queue").values()}
-    alarms = cloudwatch.describe_alarms()["MetricAlarms"]
+    names = list(stack.resources("AWS::CloudWatch::Alarm").values())
+    alarms = cloudwatch.describe_alarms(AlarmNames=names, MaxRecords=100)["MetricAlarms"]
+    assert len(alarms) == len(names)
     watched: dict[str, set[str]] = {}
     for alarm in alarms:
         for dimension in alarm["Dimensions"]:
