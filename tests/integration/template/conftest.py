@@ -176,8 +176,7 @@ class Stack:
         token: str | None = None,
     ) -> tuple[int, Any]:
         """Send a request to the API, signed or with a user's token: status and JSON come back."""
-        api = self.output("ApiUrl").removeprefix("https://").partition(".")[0]
-        url = f"{self.cloud}/restapis/{api}/live/_user_request_{path}"
+        url = f"{self.api_url()}{path}"
         body = None if members is None else json.dumps(members).encode()
         request = AWSRequest(method, url, headers={"Content-Type": "application/json"}, data=body)
         if token:
@@ -192,6 +191,11 @@ class Stack:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, json.loads(error.read())
+
+    def api_url(self) -> str:
+        """Return the address of the API's stage within the emulator."""
+        api = self.output("ApiUrl").removeprefix("https://").partition(".")[0]
+        return f"{self.cloud}/restapis/{api}/live/_user_request_"
 
     def result(self, key: str) -> dict[str, Any] | None:
         """Return what came of a photo, or None."""

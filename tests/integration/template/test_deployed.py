@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from featherface import Detector, Settings
@@ -72,6 +73,27 @@ def test_a_call_reads_a_stored_photo_and_makes_an_upload(stack: Any, expected: d
     assert bucket in upload["upload"]["url"]
     status, answer = stack.call("GET", upload["result"])
     assert (status, answer["code"]) == (404, "result_not_found")
+
+
+def test_rekognition_s_client_reaches_the_api_when_it_signs_for_it(
+    stack: Any, expected: dict[str, Any]
+) -> None:
+    client = boto3.client(
+        "rekognition",
+        endpoint_url=stack.api_url(),
+        region_name="us-east-1",
+        aws_access_key_id="000000000000",
+        aws_secret_access_key="testing",
+    )
+
+    def sign_for_the_gateway(context: dict[str, Any], **_: Any) -> None:
+        context.setdefault("signing", {})["signing_name"] = "execute-api"
+
+    client.meta.events.register("choose-signer.rekognition.*", sign_for_the_gateway)
+    answer = client.detect_faces(Image={"Bytes": PHOTO.read_bytes()})
+    assert len(answer["FaceDetails"]) == len(expected["faces"])
+    with pytest.raises(client.exceptions.InvalidImageFormatException):
+        client.detect_faces(Image={"Bytes": b"no photo"})
 
 
 def test_a_job_goes_to_aws_batch(stack: Any) -> None:
