@@ -236,7 +236,7 @@ def build(uv: str, python: str, architecture: str, output: Path, runtime: str = 
     if not is_runtime(python, runtime):
         print(f"{python} is no Python {runtime}: modules are not compiled, and cold starts are slower")
     else:
-        if architecture == os.uname().machine:
+        if architecture == os.uname().machine.replace("aarch64", "arm64"):
             if runtime == RUNTIME:
                 # only where the outcome is tried: libraries that were patched for a wheel may not survive it
                 strip_symbols(folder)

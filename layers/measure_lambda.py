@@ -120,16 +120,18 @@ def function(
 
 def layer(options: argparse.Namespace) -> Path:
     """Return the folder that the layer puts on the path."""
-    folder: Path = (options.build / "layer" / os.uname().machine / "python").resolve()
+    machine = os.uname().machine.replace("aarch64", "arm64")
+    folder: Path = (options.build / "layer" / machine / "python").resolve()
     return folder
 
 
-def invoke(url: str, body: bytes) -> None:
-    """Invoke a function; raises RuntimeError unless it answers with status 200."""
+def invoke(url: str, body: bytes, status: int = 200) -> dict[str, Any]:
+    """Invoke a function and return its answer; raises RuntimeError unless it has the status."""
     with urllib.request.urlopen(urllib.request.Request(url, body, method="POST"), timeout=60) as answer:
-        content = json.loads(answer.read())
-    if content.get("statusCode") != 200:
+        content: dict[str, Any] = json.loads(answer.read())
+    if content.get("statusCode") != status:
         raise RuntimeError(f"the function answered {content}")
+    return content
 
 
 def init_ms(log: Path) -> float:

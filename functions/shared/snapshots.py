@@ -8,7 +8,6 @@ numbers. The session needs nothing: its threads, if it has any, are part of the 
 from __future__ import annotations
 
 import os
-import random
 
 from shared.clients import client, forget_clients
 
@@ -38,6 +37,9 @@ def before_snapshot() -> None:
 
 def after_restore() -> None:
     """Make again what every environment must have of its own."""
+    # here and not above: other inits have no use for it
+    import random
+
     forget_clients()
     # botocore draws the waits between its retries from it: all environments would come back at once
     random.seed()
