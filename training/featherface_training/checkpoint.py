@@ -1,10 +1,12 @@
 """Checkpoints: everything that an exact resume needs, written whole or not at all."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from .config import TrainSettings
 from .ema import AveragedModel
@@ -30,8 +32,12 @@ def save(
     model: FeatherFace,
     averaged: AveragedModel,
     optimizer: torch.optim.Optimizer,
+    adapter: nn.Module | None = None,
+    history: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Write a checkpoint after `step` optimisation steps.
+
+    `history` says how the weights came about that the run started from: settings and steps of earlier runs.
 
     `model_state_dict` holds the averaged weights: what is evaluated and deployed.
     """
@@ -43,6 +49,8 @@ def save(
             "model_state_dict": averaged.model.state_dict(),
             "training_state_dict": model.state_dict(),
             "optimizer_state_dict": optimizer.state_dict(),
+            "adapter_state_dict": adapter.state_dict() if adapter else {},
+            "history": list(history),
         },
         path,
     )
@@ -55,6 +63,7 @@ def resume(
     averaged: AveragedModel,
     optimizer: torch.optim.Optimizer,
     device: torch.device,
+    adapter: nn.Module | None = None,
 ) -> int:
     """Load a run's state in place, and return the number of steps done.
 
@@ -74,6 +83,8 @@ def resume(
     model.load_state_dict(state["training_state_dict"])
     averaged.model.load_state_dict(state["model_state_dict"])
     optimizer.load_state_dict(state["optimizer_state_dict"])
+    if adapter is not None:
+        adapter.load_state_dict(state["adapter_state_dict"])
     return int(state["step"])
 
 

@@ -1,8 +1,10 @@
 """Settings of a training run: one frozen dataclass, stored in the checkpoint and in the model package."""
 
+import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from .data.augment import AugmentSettings
 from .losses.distillation import DistillationSettings
 from .losses.multitask import LossSettings
 from .models.featherface import ModelName
@@ -20,10 +22,15 @@ class TrainSettings:
     seed : int
     epochs : int
         Passes over the photos, one crop each.
-    batch, size : int
-        Crops a step, and their side in pixels (a multiple of 32).
-    scales : tuple of float
-        Sides of the crops, as multiples of a photo's short side.
+    steps : int or None
+        Length of the schedule in steps instead, so that runs with unlike epochs compare.
+    sizes : tuple of int
+        Sides of the crops in pixels (multiples of 32); steps cycle through them.
+    batch : int
+        Crops a step of the first size; other sizes get as many as have the same area.
+    shares : dict of str to float
+        Crops of each extra data set for each crop of WIDER FACE.
+    augmentation : AugmentSettings
     learning_rate, weight_decay : float
         Of AdamW. Biases, BN and fusion weights don't decay.
     warmup_steps : int
@@ -42,9 +49,11 @@ class TrainSettings:
     model: ModelName = "nano"
     seed: int = 0
     epochs: int = 40
+    steps: int | None = None
     batch: int = 16
-    size: int = 320
-    scales: tuple[float, ...] = (0.3, 0.45, 0.6, 0.8, 1.0, 1.3)
+    sizes: tuple[int, ...] = (320,)
+    shares: dict[str, float] = field(default_factory=dict)
+    augmentation: AugmentSettings = field(default_factory=AugmentSettings)
     learning_rate: float = 2e-3
     weight_decay: float = 5e-4
     warmup_steps: int = 200
@@ -55,15 +64,16 @@ class TrainSettings:
     distillation: DistillationSettings = field(default_factory=DistillationSettings)
 
     def __post_init__(self) -> None:
-        if self.size % 32:
-            raise ValueError(f"expected a crop size that is a multiple of 32, got {self.size}")
-        for name in ("epochs", "batch", "size"):
+        if not self.sizes or any(size < 32 or size % 32 for size in self.sizes):
+            raise ValueError(f"expected crop sizes that are multiples of 32, got {self.sizes}")
+        for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON and checkpoints."""
-        return {**asdict(self), "scales": list(self.scales)}
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainSettings":
@@ -74,14 +84,18 @@ class TrainSettings:
         ValueError
             If a key is unknown.
         """
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise ValueError(f"unknown training settings: {', '.join(sorted(unknown))}")
         values = dict(values)
-        if "scales" in values:
-            values["scales"] = tuple(values["scales"])
-        if isinstance(values.get("loss"), dict):
-            values["loss"] = LossSettings(**values["loss"])
-        if isinstance(values.get("distillation"), dict):
-            values["distillation"] = DistillationSettings(**values["distillation"])
-        return cls(**values)
+        parts = {"loss": LossSettings, "distillation": DistillationSettings, "augmentation": AugmentSettings}
+        for name, kind in parts.items():
+            if isinstance(values.get(name), dict):
+                values[name] = _build(kind, values[name])
+        built: TrainSettings = _build(cls, values)
+        return built
+
+
+def _build(kind: type[Any], values: dict[str, Any]) -> Any:
+    unknown = set(values) - {f.name for f in fields(kind)}
+    if unknown:
+        raise ValueError(f"unknown training settings: {', '.join(sorted(unknown))}")
+    # JSON knows no tuples
+    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})

@@ -38,7 +38,10 @@ def model_card(title: str, configuration: dict[str, Any]) -> str:
     """
     metrics, training = configuration["metrics"], configuration["training"]
     settings = training["settings"]
-    notes = {k: v for k, v in training.items() if k not in ("settings", "steps")}
+    notes = {k: v for k, v in training.items() if k not in ("settings", "steps", "history")}
+    earlier = sum(stage["steps"] for stage in training["history"])
+    before = f" The run started from the weights of an earlier one ({earlier:,} steps)." if earlier else ""
+    sides = " and ".join(str(side) for side in sorted(set(settings["sizes"])))
     rows = "\n".join(
         f"| {row['precision']} | {row['size']} | "
         f"{row['easy']:.4f} | {row['medium']:.4f} | {row['hard']:.4f} |"
@@ -58,8 +61,8 @@ FACE is published for research use (CC BY-NC-ND); whether weights trained on it 
 for you to judge. No photo of it is distributed with this package.
 
 {told}
-- Steps: {training["steps"]:,} of batch {settings["batch"]} at {settings["size"]} px,
-  {settings["epochs"]} epochs, seed {settings["seed"]}. All settings are in `deployment_config.json`.
+- Steps: {training["steps"]:,} of batch {settings["batch"]}, crops of {sides} px, seed {settings["seed"]}.
+ {before} All settings are in `deployment_config.json`.
 
 {_USE}
 ## Measured

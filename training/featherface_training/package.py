@@ -129,13 +129,19 @@ def make_package(
     fp32, int8 = folder / f"{stem}.onnx", folder / f"{stem}_int8.onnx"
     export_onnx(model, fp32)
     quantize(fp32, int8, data)
-    training = {"settings": extra["settings"], "steps": extra["step"], **notes}
+    training = {
+        "settings": extra["settings"],
+        "steps": extra["step"],
+        "history": extra.get("history", []),
+        **notes,
+    }
     weights = folder / f"{stem}.pth"
     torch.save(
         {
             "model": model.name,
             "settings": extra["settings"],
             "step": extra["step"],
+            "history": extra.get("history", []),
             "model_state_dict": model.state_dict(),
         },
         weights,
@@ -177,7 +183,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m featherface_training.package", description=__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--models", type=Path, default=Path("layers/inference/models"))
-    parser.add_argument("--pack", type=Path, required=True, help="the packed training data")
+    parser.add_argument("--pack", type=Path, required=True, help="the folder of packs")
     parser.add_argument("--wider", type=Path, required=True)
     parser.add_argument("--ground-truth", type=Path, required=True)
     parser.add_argument(
@@ -185,7 +191,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     args = parser.parse_args(arguments)
     notes = {key: text for key, _, text in (item.partition("=") for item in args.note)}
-    make_package(args.checkpoint, args.models, PackedDataset(args.pack), args.wider, args.ground_truth, notes)
+    make_package(
+        args.checkpoint, args.models, PackedDataset(args.pack / "wider"), args.wider, args.ground_truth, notes
+    )
 
 
 if __name__ == "__main__":

@@ -17,10 +17,13 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from .data.augment import BGR_MEAN, augment
+from .data.augment import BGR_MEAN, AugmentSettings, augment
 from .data.packed import PackedDataset
 
 __all__ = ["quantize"]
+
+# MobileNetV1-0.25: one convolution, then five depthwise-separable blocks of two
+_FIRST_STAGE = 11
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +39,7 @@ class _Photos(CalibrationDataReader):
         rng = np.random.default_rng(0)
         for i in rng.choice(len(data), min(count, len(data)), replace=False):
             pixels, photo = data[int(i)]
-            image, _, _ = augment(rng, pixels, photo.boxes, photo.landmarks, size, (0.6, 1.0, 1.3))
+            image, _ = augment(rng, pixels, photo, size, AugmentSettings((0.6, 1.0, 1.3)))
             yield {"input": (image.transpose(2, 0, 1)[None] - np.float32(BGR_MEAN).reshape(1, 3, 1, 1))}
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
@@ -59,6 +62,20 @@ def _head_convolutions(model: onnx.ModelProto) -> list[str]:
     return names
 
 
+def _spared_convolutions(model: onnx.ModelProto) -> list[str]:
+    """Name the depthwise convolutions and all of the backbone's first stage.
+
+    Depthwise ones have few weights a channel to average rounding errors over, and integers hardly speed them
+    up; the first stage's maps have few channels whose ranges differ most.
+    """
+    shapes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    depthwise = [
+        node.name for node in convolutions if shapes[node.input[1]][1] == 1 < shapes[node.input[1]][0]
+    ]
+    return [*(node.name for node in convolutions[:_FIRST_STAGE]), *depthwise]
+
+
 def _gate_convolutions(model: onnx.ModelProto) -> list[str]:
     """Name CBAM's convolutions: they cost next to nothing, and an error there scales whole maps."""
     shapes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
@@ -78,7 +95,7 @@ def _gate_convolutions(model: onnx.ModelProto) -> list[str]:
 
 
 def quantize(source: Path, target: Path, data: PackedDataset, *, photos: int = 128, size: int = 416) -> None:
-    """Quantise the convolutions of a canonical model, except the first, CBAM's and the heads' last ones.
+    """Quantise the dense convolutions after the first stage of a canonical model, not CBAM's and the heads'.
 
     Weights are signed per channel, activations unsigned: what CPUs with VNNI multiply natively. Activations
     are clipped at a percentile: their rare extremes would coarsen all others' steps.
@@ -99,8 +116,7 @@ def quantize(source: Path, target: Path, data: PackedDataset, *, photos: int = 1
         for i, node in enumerate(model.graph.node):
             node.name = node.name or f"node_{i}"
         onnx.save(model, str(folded))
-        first = next(node.name for node in model.graph.node if node.op_type == "Conv")
-        excluded = [first, *_gate_convolutions(model), *_head_convolutions(model)]
+        excluded = [*_spared_convolutions(model), *_gate_convolutions(model), *_head_convolutions(model)]
         for method in (CalibrationMethod.Percentile, CalibrationMethod.MinMax):
             try:
                 quantize_static(

@@ -5,8 +5,9 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,24 +15,31 @@ from tqdm import tqdm
 
 from . import checkpoint
 from .config import TrainSettings
+from .data.annotations import read_annotations
 from .data.loader import Batch, epoch_batches
+from .data.mixture import Mixture, epoch_steps
 from .data.packed import PackedDataset, pack
+from .data.wider import read_wider
 from .ema import AveragedModel
 from .initialise import initialise_backbone
-from .losses.distillation import distillation_loss
+from .losses.distillation import FeatureAdapter, distillation_loss
 from .losses.matching import match
 from .losses.multitask import multitask_loss
 from .losses.priors import prior_tensor
 from .models.featherface import FeatherFace, build_model
+from .teachers import Ensemble
 
 __all__ = ["Trainer", "main"]
 
 log = logging.getLogger(__name__)
 
 
-def _optimizer(model: FeatherFace, settings: TrainSettings) -> torch.optim.AdamW:
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+def _optimizer(
+    model: FeatherFace, adapter: FeatureAdapter | None, settings: TrainSettings
+) -> torch.optim.AdamW:
+    parameters = [*model.parameters(), *(adapter.parameters() if adapter else ())]
+    decayed = [p for p in parameters if p.ndim > 1]
+    others = [p for p in parameters if p.ndim <= 1]
     return torch.optim.AdamW(
         [
             {"params": decayed, "weight_decay": settings.weight_decay},
@@ -56,7 +64,7 @@ class Trainer:
     ----------
     settings : TrainSettings
         What decides the result.
-    data : PackedDataset
+    data : Mixture
         Training photos.
     folder : Path
         Receives `last.pt`, `log.jsonl` and, every `keep_every` epochs, `epoch-NNN.pt`.
@@ -66,8 +74,8 @@ class Trainer:
         Starting weights of the backbone, see `initialise_backbone`.
     start : Path or None
         Checkpoint of the same model to start the whole network from, with a schedule of its own.
-    teacher : FeatherFace or None
-        Distil from this model.
+    teachers : sequence of Path
+        Distil from the mean of these, see `Ensemble`.
     workers : int
         Loader processes.
     """
@@ -75,13 +83,13 @@ class Trainer:
     def __init__(
         self,
         settings: TrainSettings,
-        data: PackedDataset,
+        data: Mixture,
         folder: Path,
         device: torch.device,
         *,
         backbone: Path | None = None,
         start: Path | None = None,
-        teacher: FeatherFace | None = None,
+        teachers: Sequence[Path] = (),
         workers: int = 0,
     ) -> None:
         self.settings, self.data, self.folder, self.device, self.workers = (
@@ -91,14 +99,18 @@ class Trainer:
             device,
             workers,
         )
-        self.steps_per_epoch = len(data) // settings.batch
+        self.steps_per_epoch = len(epoch_steps(len(data), settings.batch, settings.sizes))
         if self.steps_per_epoch == 0:
-            raise ValueError(f"{len(data)} photos do not fill one batch of {settings.batch}: lower --batch")
+            raise ValueError(f"{len(data)} photos do not fill one batch of {settings.batch}: lower `batch`")
         torch.manual_seed(settings.seed)
         last = folder / "last.pt"
         model = build_model(settings.model)
+        self.history: list[dict[str, Any]] = []
         if start is not None:
-            model = checkpoint.load_model(start)[0].train()
+            model, before = checkpoint.load_model(start)
+            model.train()
+            earlier = {"settings": before["settings"], "steps": before["step"]}
+            self.history = [*before.get("history", ()), earlier]
             if model.name != settings.model:
                 raise ValueError(f"{start} holds {model.name}, but the run trains {settings.model}")
         if backbone is not None and not last.exists():
@@ -107,20 +119,27 @@ class Trainer:
         # channels last is half as fast again on CPUs and on tensor cores
         self.model = model.to(device, memory_format=torch.channels_last).train()
         self.averaged = AveragedModel(self.model, settings.ema_decay)
-        self.optimizer = _optimizer(self.model, settings)
-        self.teacher = None
-        if teacher is not None:
-            self.teacher = teacher.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        self.teacher = Ensemble(teachers, device) if teachers else None
+        self.adapter = None
+        if self.teacher is not None and settings.distillation.feature_weight:
+            if not self.teacher.ours:
+                raise ValueError(
+                    "feature_weight needs a FeatherFace among the teachers; set it to 0 or add one"
+                )
+            self.adapter = FeatureAdapter(self.model.width, self.teacher.ours[0].width).to(device)
+        self.optimizer = _optimizer(self.model, self.adapter, settings)
         self.step = 0
         folder.mkdir(parents=True, exist_ok=True)
         if last.exists():
-            self.step = checkpoint.resume(last, settings, self.model, self.averaged, self.optimizer, device)
+            self.step = checkpoint.resume(
+                last, settings, self.model, self.averaged, self.optimizer, device, self.adapter
+            )
             log.info("resumed %s at step %d", last, self.step)
 
     @property
     def total_steps(self) -> int:
         """Steps of the whole schedule."""
-        return self.steps_per_epoch * self.settings.epochs
+        return self.settings.steps or self.steps_per_epoch * self.settings.epochs
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         s = self.settings
@@ -129,8 +148,8 @@ class Trainer:
             seed=s.seed,
             epoch=epoch,
             batch=s.batch,
-            size=s.size,
-            scales=s.scales,
+            sizes=s.sizes,
+            augmentation=s.augmentation,
             workers=self.workers,
             start=start,
         )
@@ -142,22 +161,35 @@ class Trainer:
             group["lr"] = learning_rate(s, self.step, self.total_steps)
         batch = batch.to(self.device)
         images = batch.normalised()
-        priors = prior_tensor(s.size, s.size, self.device)
-        matches = match(priors, batch.boxes, batch.owners, len(images))
+        side = images.shape[-1]
+        priors = prior_tensor(side, side, self.device)
+        matches = match(
+            priors,
+            batch.boxes,
+            batch.owners,
+            len(images),
+            ignored=batch.ignored,
+            ignored_owners=batch.ignored_owners,
+            strategy=s.loss.matching,
+        )
+        parts: dict[str, Tensor] = {}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bf16):
-            outputs = self.model(images)
-            taught = None
+            levels = self.model.features(images)
+            outputs = self.model.predict(levels)
             if self.teacher is not None:
-                with torch.no_grad():
-                    taught = self.teacher(images)
+                taught, taught_levels = self.teacher(images)
+                parts["distillation"] = distillation_loss(outputs, taught, matches, s.distillation)
+                if self.adapter is not None and taught_levels is not None:
+                    parts["features"] = self.adapter(levels, taught_levels)
         losses = multitask_loss(outputs, priors, batch.boxes, batch.landmarks, matches, s.loss)
         total = (
             losses.classification + s.loss.box_weight * losses.box + s.loss.landmark_weight * losses.landmark
         )
-        parts = {"classification": losses.classification, "box": losses.box, "landmark": losses.landmark}
-        if taught is not None:
-            parts["distillation"] = distillation_loss(outputs, taught, matches, s.distillation)
+        if "distillation" in parts:
             total = total + parts["distillation"]
+        if "features" in parts:
+            total = total + s.distillation.feature_weight * parts["features"]
+        parts |= {"classification": losses.classification, "box": losses.box, "landmark": losses.landmark}
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), s.clip_norm)
@@ -169,7 +201,14 @@ class Trainer:
     def save(self, name: str = "last.pt") -> None:
         """Write a checkpoint into the run's folder."""
         checkpoint.save(
-            self.folder / name, self.settings, self.step, self.model, self.averaged, self.optimizer
+            self.folder / name,
+            self.settings,
+            self.step,
+            self.model,
+            self.averaged,
+            self.optimizer,
+            self.adapter,
+            self.history,
         )
 
     def run(self, *, save_every: int = 200, keep_every: int = 5, stop_after: int | None = None) -> None:
@@ -185,21 +224,22 @@ class Trainer:
             Stop early, for tests and for time-boxed sessions; the schedule stays that of the full run.
         """
         end = min(self.total_steps, stop_after or self.total_steps)
-        bar = tqdm(total=self.total_steps, initial=self.step, unit="step", mininterval=5)
+        bar = tqdm(total=self.total_steps, initial=self.step, unit="step", mininterval=5, disable=None)
         with (self.folder / "log.jsonl").open("a") as journal:
             while self.step < end:
                 epoch, start = divmod(self.step, self.steps_per_epoch)
-                began, seen, sums = time.monotonic(), 0, {}
+                began, seen, crops, sums = time.monotonic(), 0, 0, {}
                 for batch in self._batches(epoch, start):
                     for name, value in self.train_step(batch).items():
                         sums[name] = sums.get(name, 0.0) + value
                     seen += 1
+                    crops += len(batch.images)
                     bar.update()
                     if self.step % save_every == 0:
                         self.save()
                     if self.step >= end:
                         break
-                rate = seen * self.settings.batch / (time.monotonic() - began)
+                rate = crops / (time.monotonic() - began)
                 means = {name: round(float(value) / seen, 4) for name, value in sums.items()}
                 bar.set_postfix(img_s=f"{rate:.0f}", **means)
                 entry = {"epoch": epoch, "step": self.step, "images_per_second": round(rate, 1), **means}
@@ -220,10 +260,29 @@ def _parser() -> argparse.ArgumentParser:
         "--run", type=Path, required=True, help="folder for checkpoints; resumes if there are any"
     )
     parser.add_argument("--settings", type=Path, help="JSON with training settings")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=JSON", help="override one setting")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=JSON",
+        help='override one setting, such as loss.box="giou"',
+    )
     parser.add_argument("--backbone", type=Path, help="starting weights of the backbone (.tar, .pth, .onnx)")
     parser.add_argument("--start", type=Path, help="checkpoint to start the whole network from")
-    parser.add_argument("--teacher", type=Path, help="checkpoint to distil from")
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        action="append",
+        default=[],
+        help="checkpoint or RetinaFace .onnx to distil from",
+    )
+    parser.add_argument(
+        "--extra",
+        action="append",
+        default=[],
+        metavar="NAME=LABELS:PHOTOS",
+        help="another data set: JSON Lines labels and the folder of its photos; `shares` says how much of it",
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="CPU threads of the training process")
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
@@ -233,6 +292,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _data(wider: Path, labels: Path, packs: Path, extras: list[str], shares: dict[str, float]) -> Mixture:
+    """Pack what is not packed yet, each data set in a folder of its own."""
+    pack(read_wider(wider, labels), packs / "wider")
+    others = {}
+    for item in extras:
+        name, _, source = item.partition("=")
+        annotations, _, photos = source.rpartition(":")
+        pack(read_annotations(Path(annotations), Path(photos)), packs / name)
+        others[name] = PackedDataset(packs / name)
+    return Mixture(PackedDataset(packs / "wider"), others, shares)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     args = _parser().parse_args(arguments)
@@ -240,18 +311,24 @@ def main(arguments: list[str] | None = None) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     settings = TrainSettings.from_dict(json.loads(args.settings.read_text()) if args.settings else {})
-    overrides = {key: json.loads(value) for key, _, value in (item.partition("=") for item in args.set)}
-    settings = TrainSettings.from_dict({**settings.to_dict(), **overrides})
-    pack(args.wider, args.labels, args.pack)
-    teacher = checkpoint.load_model(args.teacher)[0] if args.teacher else None
+    values = settings.to_dict()
+    for item in args.set:
+        key, _, value = item.partition("=")
+        *parents, name = key.split(".")
+        inner = values
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[name] = json.loads(value)
+    settings = TrainSettings.from_dict(values)
+    data = _data(args.wider, args.labels, args.pack, args.extra, settings.shares)
     trainer = Trainer(
         settings,
-        PackedDataset(args.pack),
+        data,
         args.run,
         torch.device(args.device),
         backbone=args.backbone,
         start=args.start,
-        teacher=teacher,
+        teachers=args.teacher,
         workers=args.workers,
     )
     trainer.run(stop_after=args.stop_after)

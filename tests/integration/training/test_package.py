@@ -12,7 +12,9 @@ from featherface.resize import MEAN_BGR  # noqa: E402
 from featherface.validation import load_validated  # noqa: E402
 from featherface_training.checkpoint import load_model  # noqa: E402
 from featherface_training.config import TrainSettings  # noqa: E402
+from featherface_training.data.mixture import Mixture  # noqa: E402
 from featherface_training.data.packed import PackedDataset, pack  # noqa: E402
+from featherface_training.data.wider import read_wider  # noqa: E402
 from featherface_training.models import EXPECTED_PARAMETERS  # noqa: E402
 from featherface_training.package import make_package  # noqa: E402
 from featherface_training.train import Trainer  # noqa: E402
@@ -33,10 +35,10 @@ def package(request, wider_val, tmp_path_factory):
         )
         lines.append(f"# 0--Portraits/{i}.jpg\n168 95 167 226")
     labels.write_text("\n".join(lines))
-    pack(folder / "wider", labels, folder / "pack")
+    pack(read_wider(folder / "wider", labels), folder / "pack")
     data = PackedDataset(folder / "pack")
-    settings = TrainSettings(model=request.param, epochs=2, batch=4, size=64, bf16=False)
-    Trainer(settings, data, folder / "run", torch.device("cpu")).run()
+    settings = TrainSettings(model=request.param, epochs=2, batch=4, sizes=(64,), bf16=False)
+    Trainer(settings, Mixture(data), folder / "run", torch.device("cpu")).run()
     models = folder / "models"
     make_package(folder / "run" / "last.pt", models, data, root, truth, {"photos": "eight of one"})
     return request.param, models
@@ -91,4 +93,4 @@ def test_the_published_checkpoint_loads_and_is_what_was_exported(package):
     model, _ = load_model(entry.path)
     assert model.name == name
     saved = torch.load(entry.path, weights_only=True)
-    assert set(saved) == {"model", "settings", "step", "model_state_dict"}
+    assert set(saved) == {"model", "settings", "step", "history", "model_state_dict"}

@@ -36,7 +36,101 @@ def wider(tmp_path_factory):
 def packed(wider, tmp_path_factory):
     pytest.importorskip("torch")
     from featherface_training.data.packed import PackedDataset, pack
+    from featherface_training.data.wider import read_wider
 
     target = tmp_path_factory.mktemp("pack")
-    pack(*wider, target)
+    pack(read_wider(*wider), target)
     return PackedDataset(target)
+
+
+@pytest.fixture(scope="session")
+def mixture(packed):
+    from featherface_training.data.mixture import Mixture
+
+    return Mixture(packed)
+
+
+class PeerNetworks:
+    """Detectors by others, whose outputs are constants written by hand: one face of 0.9 in 64x64 pixels."""
+
+    box = np.array([16.0, 8.0, 48.0, 56.0])
+    points = np.array([[24, 20], [40, 20], [32, 30], [26, 44], [38, 44]], float)
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def write(self, name, outputs, shape=("n", 3, "h", "w")):
+        """Write a network that ignores its input."""
+        import onnx
+        from onnx import TensorProto, helper, numpy_helper
+
+        nodes = [
+            helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value.astype(np.float32)))
+            for name, value in outputs.items()
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "constant",
+            [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
+            [helper.make_tensor_value_info(n, TensorProto.FLOAT, v.shape) for n, v in outputs.items()],
+        )
+        opset = helper.make_opsetid("", 17)
+        path = self.folder / f"{name}.onnx"
+        onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), path)
+        return path
+
+    def make(self, kind):
+        """Write one of the methods below."""
+        # CenterFace's file fixes the size of its input
+        shape = ("n", 3, 32, 32) if kind == "centerface" else ("n", 3, "h", "w")
+        return self.write(kind, getattr(self, kind)(), shape)
+
+    def scrfd(self):
+        """At stride 8: distances, in strides, from the cell's corner (32, 32), second anchor."""
+        outputs = {}
+        cell = 2 * (4 * 8 + 4) + 1
+        for kind, width in (("score", 1), ("box", 4), ("points", 10)):
+            for stride, cells in ((8, 64), (16, 16), (32, 4)):
+                outputs[f"{kind}_{stride}"] = np.zeros((1, cells * 2, width))
+        outputs["score_8"][0, cell] = 0.9
+        outputs["box_8"][0, cell] = [(32 - 16) / 8, (32 - 8) / 8, (48 - 32) / 8, (56 - 32) / 8]
+        outputs["points_8"][0, cell] = ((self.points - 32) / 8).reshape(-1)
+        return outputs
+
+    def retinaface(self):
+        """At stride 32, prior side 256, cell centre (48, 16): variances 0.1 and 0.2."""
+        rows = 64 * 2 + 16 * 2 + 4 * 2
+        row = 64 * 2 + 16 * 2 + 2
+        boxes, classes, points = np.zeros((1, rows, 4)), np.zeros((1, rows, 2)), np.zeros((1, rows, 10))
+        classes[0, row] = [0.1, 0.9]
+        boxes[0, row] = [
+            (32 - 48) / 25.6, (32 - 16) / 25.6, np.log(32 / 256) / 0.2, np.log(48 / 256) / 0.2,
+        ]  # fmt: skip
+        points[0, row] = ((self.points - [48, 16]) / 25.6).reshape(-1)
+        return {"loc": boxes, "conf": classes, "landmarks": points}
+
+    def yunet(self):
+        """At stride 16, cell (1, 2): the score is the root of class times object."""
+        outputs = {}
+        for kind, width in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)):
+            for stride, cells in ((8, 64), (16, 16), (32, 4)):
+                outputs[f"{kind}_{stride}"] = np.zeros((1, cells, width))
+        cell = 2 * 4 + 1
+        outputs["cls_16"][0, cell], outputs["obj_16"][0, cell] = 0.9, 0.9
+        outputs["bbox_16"][0, cell] = [(32 - 16) / 16, (32 - 32) / 16, np.log(32 / 16), np.log(48 / 16)]
+        outputs["kps_16"][0, cell] = ((self.points - [16, 32]) / 16).reshape(-1)
+        return outputs
+
+    def centerface(self):
+        """At stride 4, cell (7, 7): pairs are (y, x), landmarks in units of the box."""
+        heat, size, offset, points = (np.zeros((1, n, 16, 16)) for n in (1, 2, 2, 10))
+        heat[0, 0, 7, 7] = 0.9
+        size[0, :, 7, 7] = [np.log(48 / 4), np.log(32 / 4)]
+        offset[0, :, 7, 7] = [32 / 4 - 7.5, 32 / 4 - 7.5]
+        points[0, :, 7, 7] = ((self.points - self.box[:2]) / [32, 48])[:, ::-1].reshape(-1)
+        return {"537": heat, "538": size, "539": offset, "540": points}
+
+
+@pytest.fixture
+def peers(tmp_path):
+    return PeerNetworks(tmp_path)

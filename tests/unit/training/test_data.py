@@ -8,8 +8,11 @@ cv2 = pytest.importorskip("cv2")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from featherface_training.data.augment import augment  # noqa: E402
-from featherface_training.data.wider import LabelError, read_labels, read_wider  # noqa: E402
+from featherface_training.data.annotations import read_annotations, write_annotations  # noqa: E402
+from featherface_training.data.augment import AugmentSettings, augment, mosaic  # noqa: E402
+from featherface_training.data.mixture import Mixture, epoch_steps  # noqa: E402
+from featherface_training.data.packed import PackedDataset, pack  # noqa: E402
+from featherface_training.data.wider import LabelError, LabelledPhoto, read_labels, read_wider  # noqa: E402
 
 
 def test_labels_and_photos_are_paired_and_missing_photos_left_out(wider):
@@ -72,9 +75,11 @@ def test_boxes_stay_on_their_faces_through_crop_zoom_and_flip(seed, shape, scale
     side = int(rng.integers(30, 80))
     left, top = int(rng.integers(0, width - side)), int(rng.integers(0, height - side))
     boxes = np.array([[left, top, left + side, top + side]], np.float32)
-    image, out, _ = augment(
-        rng, draw(width, height, boxes[0]), boxes, np.full((1, 5, 2), np.nan, np.float32), 160, (scale,)
-    )
+    photo = LabelledPhoto("a.jpg", boxes, np.full((1, 5, 2), np.nan, np.float32), boxes)
+    image, labels = augment(rng, draw(width, height, boxes[0]), photo, 160, AugmentSettings((scale,)))
+    out = labels.boxes
+    if len(out):
+        np.testing.assert_array_equal(labels.ignored, out)
     assert image.shape == (160, 160, 3)
     if len(out):
         # the face is the brightest thing; colour distortion keeps that order, and the padding's distance
@@ -92,7 +97,9 @@ def test_a_flip_swaps_left_and_right_landmarks():
     points = np.array([[[80, 90], [120, 90], [100, 105], [85, 125], [109, 125]]], np.float32)
     seen = set()
     for seed in range(12):
-        _, out, moved = augment(np.random.default_rng(seed), pixels, boxes, points, 200, (1.0,))
+        photo = LabelledPhoto("a.jpg", boxes, points)
+        _, labels = augment(np.random.default_rng(seed), pixels, photo, 200, AugmentSettings((1.0,)))
+        out, moved = labels.boxes, labels.landmarks
         left_eye, right_eye, nose, mouth_left, mouth_right = moved[0]
         assert left_eye[0] < nose[0] < right_eye[0]
         assert mouth_left[0] < nose[0] < mouth_right[0]
@@ -101,3 +108,73 @@ def test_a_flip_swaps_left_and_right_landmarks():
         assert (moved[0] <= out[0, 2:]).all()
         seen.add(round(float(mouth_left[0])))
     assert len(seen) == 2, "both the photo and its mirror image must occur"
+
+
+def test_a_mosaic_keeps_each_photos_labels_in_its_quarter():
+    parts = []
+    for value in (60, 110, 160, 210):
+        pixels = np.zeros((100, 100, 3), np.uint8)
+        pixels[30:70, 30:70] = value
+        box = np.array([[30, 30, 70, 70]], np.float32)
+        parts.append((pixels, LabelledPhoto("a", box, np.full((1, 5, 2), np.nan, np.float32), box)))
+    image, labels = mosaic(np.random.default_rng(0), parts, 200, AugmentSettings((1.0,)))
+    assert image.shape == (200, 200, 3)
+    assert labels.boxes.tolist() == labels.ignored.tolist()
+    centres = (labels.boxes[:, :2] + labels.boxes[:, 2:]) / 2
+    assert centres.tolist() == [[50, 50], [150, 50], [50, 150], [150, 150]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 300), st.integers(1, 20), st.lists(st.sampled_from([32, 64, 96]), min_size=1, max_size=4)
+)
+def test_an_epochs_steps_follow_each_other_and_cost_about_the_same(crops, batch, sizes):
+    steps = epoch_steps(crops, batch, tuple(sizes))
+    position = 0
+    for number, step in enumerate(steps):
+        assert step.first == position
+        assert step.size == sizes[number % len(sizes)]
+        assert step.count == 1 or step.count * step.size**2 <= batch * sizes[0] ** 2
+        position += step.count
+    assert position <= crops
+
+
+def test_own_labels_are_written_read_packed_and_mixed(tmp_path, packed):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.jpg"), np.full((100, 2000, 3), 90, np.uint8))
+    points = np.arange(10, dtype=np.float32).reshape(1, 5, 2)
+    region = np.array([[1, 2, 30, 40]], np.float32)
+    written = LabelledPhoto("a.jpg", np.array([[10, 20, 60, 80]], np.float32), points, region)
+    assert write_annotations(tmp_path / "labels.jsonl", [written]) == 1
+    ((path, read),) = read_annotations(tmp_path / "labels.jsonl", folder)
+    for name in ("boxes", "landmarks", "ignored"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
+    pack([(path, read)], tmp_path / "pack", limit=1000)
+    extra = PackedDataset(tmp_path / "pack")
+    pixels, photo = extra[0]
+    assert pixels.shape == (50, 1000, 3)
+    assert photo.boxes.tolist() == [[5, 10, 30, 40]]
+    assert photo.ignored.tolist() == [[0.5, 1, 15, 20]]
+
+    mixed = Mixture(packed, {"own": extra}, {"own": 0.5})
+    order = mixed.order(0, 0)
+    assert len(mixed) == len(order) == 18
+    assert sorted(order[order[:, 0] == 0, 1].tolist()) == list(range(12))
+    assert (order[:, 0] == 1).sum() == 6
+    assert mixed[order[order[:, 0] == 1][0]][1].name == "a.jpg"
+    with pytest.raises(ValueError, match="shares to no extra data, but the data given are \\['own'\\]"):
+        Mixture(packed, {"own": extra})
+
+
+def test_bad_own_labels_name_file_and_line(tmp_path):
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text('{"file": "a.jpg"}\n')
+    with pytest.raises(LabelError, match=r"labels\.jsonl:1: expected a photo's labels"):
+        read_annotations(labels, tmp_path)
+    labels.write_text('{"file": "a.jpg", "faces": []}\n')
+    with pytest.raises(LabelError, match=r"a\.jpg is not under"):
+        read_annotations(labels, tmp_path)
+    labels.write_text("")
+    with pytest.raises(LabelError, match="holds no photo"):
+        read_annotations(labels, tmp_path)

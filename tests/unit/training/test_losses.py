@@ -88,13 +88,14 @@ def perfect_outputs(boxes, landmarks, matches):
     )
 
 
-@pytest.mark.parametrize("classification", ["ohem", "focal"])
-@pytest.mark.parametrize("box", ["diou", "smooth_l1"])
-def test_perfect_outputs_cost_nothing_and_worse_ones_more(classification, box):
+@pytest.mark.parametrize("classification", ["ohem", "focal", "quality"])
+@pytest.mark.parametrize("box", ["smooth_l1", "giou", "diou", "eiou"])
+@pytest.mark.parametrize("landmark", ["smooth_l1", "wing"])
+def test_perfect_outputs_cost_nothing_and_worse_ones_more(classification, box, landmark):
     boxes, owners = random_faces(5, 6)
     landmarks = torch.rand(6, 10) * 90
     matches = match(PRIORS, boxes, owners, 3)
-    chosen = LossSettings(classification=classification, box=box)
+    chosen = LossSettings(classification=classification, box=box, landmark=landmark)
     outputs = perfect_outputs(boxes, landmarks, matches)
     best = multitask_loss(outputs, PRIORS, boxes, landmarks, matches, chosen)
     assert max(best.classification, best.box, best.landmark) < 1e-3
@@ -137,3 +138,65 @@ def test_distillation_is_least_where_student_and_teacher_agree():
     assert distillation_loss(moved, teacher, matches, chosen) > loss
     off = DistillationSettings(alpha=0.0, box_weight=0.0)
     assert distillation_loss(moved, teacher, matches, off) == 0
+
+
+def slow_atss(boxes, owners, image):
+    """Restate the paper one face at a time."""
+    corners = [(x - w / 2, y - h / 2, x + w / 2, y + h / 2) for x, y, w, h in PRIORS.tolist()]
+    best = {}
+    for f in [i for i, owner in enumerate(owners.tolist()) if owner == image]:
+        box = boxes[f].tolist()
+        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        near = []
+        for sides in ((16, 32), (64, 128), (256, 512)):
+            level = [p for p, prior in enumerate(PRIORS.tolist()) if prior[2] in sides]
+            level.sort(key=lambda p: (PRIORS[p, 0] - x) ** 2 + (PRIORS[p, 1] - y) ** 2)
+            near += level[:18]
+        ious = np.array([overlap(box, corners[p])[0] for p in near])
+        least = ious.mean() + ious.std(ddof=1)
+        for p, iou in zip(near, ious, strict=True):
+            cx, cy = PRIORS[p, 0], PRIORS[p, 1]
+            inside = box[0] < cx < box[2] and box[1] < cy < box[3]
+            if iou >= least and inside and iou > best.get(p, (0, 0))[0]:
+                best[p] = (iou, f)
+    return {p: f for p, (_, f) in best.items()}
+
+
+def test_atss_takes_the_priors_that_stand_out_of_a_faces_nearest():
+    # distances that tie would leave the ninth cell open: odd fractions of pixels don't
+    boxes = torch.tensor([[10.13, 12.31, 51.7, 60.9], [40.21, 30.77, 52.3, 44.1], [3.17, 5.93, 90.1, 88.7]])
+    owners = torch.tensor([0, 0, 1])
+    fast = match(PRIORS, boxes, owners, 2, strategy="atss")
+    for image in range(2):
+        row = fast.face[image]
+        assert {p: int(row[p]) for p in row.ge(0).nonzero()[:, 0].tolist()} == slow_atss(boxes, owners, image)
+    assert fast.positive.any(1).all()
+
+
+@pytest.mark.parametrize("strategy", ["iou", "atss"])
+def test_priors_in_an_ignored_region_count_for_nothing_unless_they_find_a_face(strategy):
+    boxes, region = torch.tensor([[20.0, 20, 52, 52]]), torch.tensor([[16.0, 16, 96, 96]])
+    owners = torch.tensor([1])
+    plain = match(PRIORS, boxes, owners, 2, strategy=strategy)
+    masked = match(PRIORS, boxes, owners, 2, strategy=strategy, ignored=region, ignored_owners=owners)
+    assert torch.equal(plain.positive, masked.positive)
+    assert torch.equal(plain.face[0], masked.face[0]), "another image's region"
+    inside = ((PRIORS[:, :2] > 16) & (PRIORS[:, :2] < 96)).all(1)
+    assert not masked.negative[1, inside].any()
+    assert masked.negative[1].any()
+
+
+def test_quality_is_taught_as_confidence():
+    boxes, owners = torch.tensor([[20.0, 20, 52, 52]]), torch.tensor([0])
+    matches = match(PRIORS, boxes, owners, 1)
+    logits, encoded, landmarks = perfect_outputs(boxes, torch.rand(1, 10), matches)
+    encoded = encoded + torch.tensor([0.0, 0, -2, -2])
+    half = decode_boxes(encoded[matches.positive], PRIORS[matches.positive[0]])
+    quality = [overlap(box, boxes[0].tolist())[0] for box in half.tolist()]
+    exact = logits.clone()
+    exact[matches.positive] = torch.tensor([[0.0, float(np.log(q / (1 - q)))] for q in quality])
+    chosen = LossSettings(classification="quality")
+    arguments = (PRIORS, boxes, torch.rand(1, 10), matches, chosen)
+    fitting = multitask_loss((exact, encoded, landmarks), *arguments).classification
+    assert fitting < 1e-4
+    assert multitask_loss((logits, encoded, landmarks), *arguments).classification > fitting

@@ -6,10 +6,13 @@ torch = pytest.importorskip("torch")
 
 from featherface_training.checkpoint import CheckpointError, load_model  # noqa: E402
 from featherface_training.config import TrainSettings  # noqa: E402
+from featherface_training.data.augment import AugmentSettings  # noqa: E402
 from featherface_training.data.loader import epoch_batches  # noqa: E402
+from featherface_training.losses.multitask import LossSettings  # noqa: E402
 from featherface_training.train import Trainer, learning_rate  # noqa: E402
 
-SETTINGS = TrainSettings(model="nano", epochs=4, batch=4, size=64, warmup_steps=2, bf16=False)
+SETTINGS = TrainSettings(model="nano", epochs=4, batch=4, sizes=(64,), warmup_steps=2, bf16=False)
+AUGMENTED = AugmentSettings(scales=(0.5, 1.0), degrade=0.5, mosaic=0.5)
 CPU = torch.device("cpu")
 
 
@@ -17,24 +20,24 @@ def weights(path):
     return torch.load(path, weights_only=True)
 
 
-def test_batches_depend_on_seed_epoch_and_position_only(packed):
-    wanted = {"seed": 1, "epoch": 2, "batch": 3, "size": 64, "scales": (0.5, 1.0)}
-    whole = list(epoch_batches(packed, **wanted))
-    late = list(epoch_batches(packed, **wanted, start=2))
+def test_batches_depend_on_seed_epoch_and_position_only(mixture):
+    wanted = {"seed": 1, "epoch": 2, "batch": 3, "sizes": (64, 96), "augmentation": AUGMENTED}
+    whole = list(epoch_batches(mixture, **wanted))
+    late = list(epoch_batches(mixture, **wanted, start=2))
     for a, b in zip(whole[2:], late, strict=True):
         assert torch.equal(a.images, b.images)
         assert torch.equal(a.boxes, b.boxes)
-    other = next(epoch_batches(packed, **{**wanted, "epoch": 3}))
+    other = next(epoch_batches(mixture, **{**wanted, "epoch": 3}))
     assert not torch.equal(other.images, whole[0].images)
 
 
-def test_a_resumed_run_ends_with_exactly_the_same_weights(packed, tmp_path):
+def test_a_resumed_run_ends_with_exactly_the_same_weights(mixture, tmp_path):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        Trainer(SETTINGS, packed, tmp_path / "whole", CPU).run(stop_after=7)
-        Trainer(SETTINGS, packed, tmp_path / "cut", CPU).run(stop_after=4)
-        resumed = Trainer(SETTINGS, packed, tmp_path / "cut", CPU)
+        Trainer(SETTINGS, mixture, tmp_path / "whole", CPU).run(stop_after=7)
+        Trainer(SETTINGS, mixture, tmp_path / "cut", CPU).run(stop_after=4)
+        resumed = Trainer(SETTINGS, mixture, tmp_path / "cut", CPU)
         assert resumed.step == 4
         resumed.run(stop_after=7)
     finally:
@@ -46,16 +49,16 @@ def test_a_resumed_run_ends_with_exactly_the_same_weights(packed, tmp_path):
             assert torch.equal(value, cut[key][name]), name
 
 
-def test_other_settings_refuse_to_resume(packed, tmp_path):
-    Trainer(SETTINGS, packed, tmp_path, CPU).run(stop_after=1)
+def test_other_settings_refuse_to_resume(mixture, tmp_path):
+    Trainer(SETTINGS, mixture, tmp_path, CPU).run(stop_after=1)
     changed = TrainSettings.from_dict({**SETTINGS.to_dict(), "learning_rate": 0.5})
     with pytest.raises(CheckpointError, match="learning_rate"):
-        Trainer(changed, packed, tmp_path, CPU)
+        Trainer(changed, mixture, tmp_path, CPU)
 
 
-def test_training_learns_and_logs(packed, tmp_path):
+def test_training_learns_and_logs(mixture, tmp_path):
     settings = TrainSettings.from_dict({**SETTINGS.to_dict(), "epochs": 12, "learning_rate": 0.003})
-    Trainer(settings, packed, tmp_path, CPU).run()
+    Trainer(settings, mixture, tmp_path, CPU).run()
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert len(log) == 12
     assert log[-1]["classification"] < log[0]["classification"]
@@ -65,22 +68,31 @@ def test_training_learns_and_logs(packed, tmp_path):
     assert TrainSettings.from_dict(entries["settings"]) == settings
 
 
-def test_a_student_hears_its_teacher_and_starts_where_it_is_told(packed, tmp_path):
-    Trainer(SETTINGS, packed, tmp_path / "first", CPU).run(stop_after=2)
+def test_a_student_hears_its_teacher_and_starts_where_it_is_told(mixture, tmp_path):
+    Trainer(SETTINGS, mixture, tmp_path / "first", CPU).run(stop_after=2)
     teacher_settings = TrainSettings.from_dict({**SETTINGS.to_dict(), "model": "v1"})
-    Trainer(teacher_settings, packed, tmp_path / "teacher", CPU).run(stop_after=2)
-    teacher, _ = load_model(tmp_path / "teacher" / "last.pt")
+    Trainer(teacher_settings, mixture, tmp_path / "teacher", CPU).run(stop_after=2)
+    teacher = tmp_path / "teacher" / "last.pt"
     start = tmp_path / "first" / "last.pt"
-    student = Trainer(SETTINGS, packed, tmp_path / "second", CPU, start=start, teacher=teacher)
+    settings = TrainSettings.from_dict({**SETTINGS.to_dict(), "distillation": {"feature_weight": 0.1}})
+    student = Trainer(settings, mixture, tmp_path / "second", CPU, start=start, teachers=[teacher])
     for name, value in load_model(start)[0].state_dict().items():
         assert torch.equal(student.model.state_dict()[name], value)
-    before = {k: v.clone() for k, v in teacher.state_dict().items()}
+    adapter = student.adapter.state_dict()["convolutions.0.weight"].clone()
     student.run(stop_after=2)
-    assert "distillation" in json.loads((tmp_path / "second" / "log.jsonl").read_text().splitlines()[0])
-    for name, value in before.items():
-        assert torch.equal(teacher.state_dict()[name], value), "the teacher must not learn"
+    logged = json.loads((tmp_path / "second" / "log.jsonl").read_text().splitlines()[0])
+    assert {"distillation", "features"} <= set(logged)
+    assert not torch.equal(student.adapter.state_dict()["convolutions.0.weight"], adapter)
+    for name, value in load_model(teacher)[0].state_dict().items():
+        assert torch.equal(student.teacher.ours[0].state_dict()[name], value), "the teacher must not learn"
+    again = Trainer(settings, mixture, tmp_path / "second", CPU, start=start, teachers=[teacher])
+    assert torch.equal(
+        again.adapter.state_dict()["convolutions.0.weight"], student.adapter.convolutions[0].weight
+    )
+    history = load_model(tmp_path / "second" / "last.pt")[1]["history"]
+    assert history == [{"settings": SETTINGS.to_dict(), "steps": 2}]
     with pytest.raises(ValueError, match="holds nano, but the run trains v1"):
-        Trainer(teacher_settings, packed, tmp_path / "third", CPU, start=start)
+        Trainer(teacher_settings, mixture, tmp_path / "third", CPU, start=start)
 
 
 def test_the_rate_warms_up_and_falls_to_a_hundredth():
@@ -95,8 +107,46 @@ def test_the_rate_warms_up_and_falls_to_a_hundredth():
 def test_unknown_settings_are_named():
     with pytest.raises(ValueError, match="unknown training settings: learning_rat"):
         TrainSettings.from_dict({"learning_rat": 1})
-    with pytest.raises(ValueError, match="multiple of 32, got 300"):
-        TrainSettings(size=300)
+    with pytest.raises(ValueError, match=r"multiples of 32, got \(320, 300\)"):
+        TrainSettings(sizes=(320, 300))
+    with pytest.raises(ValueError, match="unknown training settings: bx"):
+        TrainSettings.from_dict({"loss": {"bx": "giou"}})
+
+
+def test_settings_survive_json():
+    settings = TrainSettings(
+        sizes=(320, 640), shares={"clothing": 0.2}, augmentation=AUGMENTED, loss=LossSettings(box="eiou")
+    )
+    assert TrainSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+
+
+def test_a_schedule_may_be_given_in_steps(mixture, tmp_path):
+    settings = TrainSettings.from_dict({**SETTINGS.to_dict(), "steps": 5})
+    trainer = Trainer(settings, mixture, tmp_path, CPU)
+    assert trainer.total_steps == 5
+    trainer.run()
+    assert trainer.step == 5
+
+
+def test_feature_distillation_needs_a_teacher_with_such_features(mixture, tmp_path):
+    import onnx
+    from onnx import TensorProto, helper
+
+    outputs = [(name, n) for name, n in (("loc", 4), ("conf", 2), ("marks", 10))]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Constant", [], [name], value=helper.make_tensor("v", 1, (1, 1, n), [0.5] * n))
+            for name, n in outputs
+        ],
+        "retinaface",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, (1, 3, 64, 64))],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 1, n)) for name, n in outputs],
+    )
+    path = tmp_path / "foreign.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    settings = TrainSettings.from_dict({**SETTINGS.to_dict(), "distillation": {"feature_weight": 0.1}})
+    with pytest.raises(ValueError, match="feature_weight needs a FeatherFace"):
+        Trainer(settings, mixture, tmp_path / "run", CPU, teachers=[path])
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):

@@ -1,21 +1,51 @@
-"""Augmentation: random square crops at several scales, zoom-out, flip, colour."""
+"""Augmentation: random square crops at several scales, zoom-out, mosaic, flip, colour, degradation."""
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BGR_MEAN", "augment"]
+from .wider import LabelledPhoto
+
+__all__ = ["BGR_MEAN", "AugmentSettings", "augment", "mosaic"]
 
 BGR_MEAN = (104, 117, 123)
 # the other eye and mouth corner after a mirror
 _MIRRORED = [1, 0, 2, 4, 3]
+# beyond it a crop has no detail that it could teach
+_LARGEST_ZOOM = 3
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentSettings:
+    """Settings of `augment` and `mosaic`.
+
+    Attributes
+    ----------
+    scales : tuple of float
+        Sides of the crops, as multiples of a photo's short side; above 1 zooms out.
+    degrade : float
+        Probability of blur, noise or compression.
+    mosaic : float
+        Probability of a sample made of four.
+    """
+
+    scales: tuple[float, ...] = (0.3, 0.45, 0.6, 0.8, 1.0, 1.3)
+    degrade: float = 0.0
+    mosaic: float = 0.0
 
 
 def _square(
-    rng: np.random.Generator, height: int, width: int, boxes: NDArray[np.float32], scales: tuple[float, ...]
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    boxes: NDArray[np.float32],
+    scales: tuple[float, ...],
+    size: int,
 ) -> tuple[int, int, int]:
     """Choose side, left and top of a crop, usually around one of the faces. It may reach past the photo."""
-    side = max(int(rng.choice(scales) * min(height, width)), 32)
+    side = max(int(rng.choice(scales) * min(height, width)), size // _LARGEST_ZOOM)
 
     def place(extent: int, around: float | None) -> int:
         low, high = min(0, extent - side), max(0, extent - side)
@@ -59,14 +89,55 @@ def _distort(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.u
     return image
 
 
+def _degrade(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Blur, add noise, or compress: what cameras and uploads do to a photo."""
+    kind = rng.integers(3)
+    if kind == 0:
+        return cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.8)))
+    if kind == 1:
+        noise = rng.normal(0, rng.uniform(2, 10), image.shape)
+        return np.clip(image + noise, 0, 255).astype(np.uint8)
+    _, coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 80))])
+    return cv2.imdecode(coded, cv2.IMREAD_COLOR)
+
+
+def _place(photo: LabelledPhoto, left: int, top: int, side: int, factor: float, size: int) -> LabelledPhoto:
+    """Move labels into the crop's frame; faces and regions whose centre is outside are dropped."""
+    origin = np.array([left, top], np.float32)
+
+    def inside(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
+        centres = (boxes[:, :2] + boxes[:, 2:]) / 2 - origin
+        return ((centres >= 0) & (centres < side)).all(1)
+
+    def move(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.clip((boxes - np.tile(origin, 2)) * np.float32(factor), 0, size)
+
+    kept = inside(photo.boxes)
+    # a region is kept as far as it is seen: its loss must stay away wherever its centre is
+    ignored = move(photo.ignored)
+    ignored = ignored[((ignored[:, 2:] - ignored[:, :2]) > 0).all(1)]
+    landmarks = (photo.landmarks[kept] - origin) * np.float32(factor)
+    return LabelledPhoto(photo.name, move(photo.boxes[kept]), landmarks, ignored)
+
+
+def _mirror(photo: LabelledPhoto, size: int) -> LabelledPhoto:
+    def flip(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        flipped = boxes[:, [2, 1, 0, 3]].copy()
+        flipped[:, [0, 2]] = size - flipped[:, [0, 2]]
+        return flipped
+
+    landmarks = photo.landmarks[:, _MIRRORED].copy()
+    landmarks[:, :, 0] = size - landmarks[:, :, 0]
+    return LabelledPhoto(photo.name, flip(photo.boxes), landmarks, flip(photo.ignored))
+
+
 def augment(
     rng: np.random.Generator,
     pixels: NDArray[np.uint8],
-    boxes: NDArray[np.float32],
-    landmarks: NDArray[np.float32],
+    photo: LabelledPhoto,
     size: int,
-    scales: tuple[float, ...],
-) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+    settings: AugmentSettings,
+) -> tuple[NDArray[np.uint8], LabelledPhoto]:
     """Cut, resize, flip and recolour one training sample.
 
     Parameters
@@ -75,38 +146,58 @@ def augment(
         The only source of randomness.
     pixels : ndarray, shape (H, W, 3), uint8
         BGR photo; not modified.
-    boxes : ndarray, shape (F, 4), float32
-        left, top, right, bottom in pixels of the photo.
-    landmarks : ndarray, shape (F, 5, 2), float32
-        NaN where unknown.
+    photo : LabelledPhoto
+        Its labels, in its pixels.
     size : int
         Side of the result in pixels.
-    scales : tuple of float
-        The crop's side is drawn from these multiples of the photo's short side; above 1 zooms out.
+    settings : AugmentSettings
+        Scales and probabilities.
 
     Returns
     -------
     image : ndarray, shape (size, size, 3), uint8
-    boxes : ndarray, shape (K, 4), float32
-        Faces whose centre lies in the crop, clipped to it, in pixels of the result.
-    landmarks : ndarray, shape (K, 5, 2), float32
-        Not clipped: a landmark may lie outside the crop.
+    labels : LabelledPhoto
+        In pixels of the result: faces whose centre lies in the crop, their boxes clipped to it. Landmarks are
+        not clipped: one may lie outside the crop.
     """
     height, width = pixels.shape[:2]
-    side, left, top = _square(rng, height, width, boxes, scales)
+    side, left, top = _square(rng, height, width, photo.boxes, settings.scales, size)
     crop = _cut(pixels, left, top, side)
     ways = (cv2.INTER_AREA, cv2.INTER_LINEAR) if side > size else (cv2.INTER_LINEAR, cv2.INTER_CUBIC)
     image = cv2.resize(crop, (size, size), interpolation=ways[rng.integers(2)])
-    factor = size / side
-    origin = np.array([left, top], np.float32)
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2 - origin
-    kept = ((centres >= 0) & (centres < side)).all(1)
-    boxes = np.clip((boxes[kept] - np.tile(origin, 2)) * factor, 0, size)
-    landmarks = (landmarks[kept] - origin) * factor
+    labels = _place(photo, left, top, side, size / side, size)
     if rng.random() < 0.5:
-        image = image[:, ::-1]
-        boxes = boxes[:, [2, 1, 0, 3]].copy()
-        boxes[:, [0, 2]] = size - boxes[:, [0, 2]]
-        landmarks = landmarks[:, _MIRRORED].copy()
-        landmarks[:, :, 0] = size - landmarks[:, :, 0]
-    return np.ascontiguousarray(_distort(rng, image)), boxes, landmarks
+        image, labels = image[:, ::-1], _mirror(labels, size)
+    image = _distort(rng, np.ascontiguousarray(image))
+    if rng.random() < settings.degrade:
+        image = _degrade(rng, image)
+    return image, labels
+
+
+def mosaic(
+    rng: np.random.Generator,
+    parts: list[tuple[NDArray[np.uint8], LabelledPhoto]],
+    size: int,
+    settings: AugmentSettings,
+) -> tuple[NDArray[np.uint8], LabelledPhoto]:
+    """Put four samples of half the side together, each augmented on its own (Bochkovskiy et al., 2020).
+
+    Parameters and results are those of `augment`; `parts` are four photos and their labels.
+    """
+    half = size // 2
+    image = np.empty((size, size, 3), np.uint8)
+    labels = []
+    for part, (top, left) in zip(parts, ((0, 0), (0, half), (half, 0), (half, half)), strict=True):
+        tile, tile_labels = augment(rng, *part, half, settings)
+        image[top : top + half, left : left + half] = tile
+        origin = np.array([left, top], np.float32)
+        labels.append(
+            (
+                tile_labels.boxes + np.tile(origin, 2),
+                tile_labels.landmarks + origin,
+                tile_labels.ignored + np.tile(origin, 2),
+            )
+        )
+    return image, LabelledPhoto(
+        parts[0][1].name, *(np.concatenate(columns) for columns in zip(*labels, strict=True))
+    )

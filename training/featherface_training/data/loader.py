@@ -1,15 +1,17 @@
 """Batches that depend on seed, epoch and position alone: a resumed run sees what it would have seen."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from .augment import BGR_MEAN, augment
-from .packed import PackedDataset
+from .augment import BGR_MEAN, AugmentSettings, augment, mosaic
+from .mixture import Mixture, epoch_steps
+from .wider import LabelledPhoto
 
 __all__ = ["Batch", "epoch_batches"]
 
@@ -28,18 +30,38 @@ class Batch:
         NaN where unknown.
     owners : Tensor, shape (M,), int64
         Which image a face belongs to.
+    ignored : Tensor, shape (G, 4), float32
+        Regions without loss, pixels of the crop.
+    ignored_owners : Tensor, shape (G,), int64
     """
 
     images: Tensor
     boxes: Tensor
     landmarks: Tensor
     owners: Tensor
+    ignored: Tensor
+    ignored_owners: Tensor
+
+    @classmethod
+    def collate(cls, samples: list[tuple[NDArray[np.uint8], LabelledPhoto]]) -> "Batch":
+        """Put crops of one size together."""
+
+        def owners(counts: list[int]) -> Tensor:
+            return torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+
+        images, photos = zip(*samples, strict=True)
+        return cls(
+            torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2),
+            torch.from_numpy(np.concatenate([photo.boxes for photo in photos])),
+            torch.from_numpy(np.concatenate([photo.landmarks.reshape(-1, 10) for photo in photos])),
+            owners([len(photo.boxes) for photo in photos]),
+            torch.from_numpy(np.concatenate([photo.ignored for photo in photos])),
+            owners([len(photo.ignored) for photo in photos]),
+        )
 
     def to(self, device: torch.device) -> "Batch":
         """Move all tensors to a device."""
-        return Batch(
-            *(t.to(device, non_blocking=True) for t in (self.images, self.boxes, self.landmarks, self.owners))
-        )
+        return Batch(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
 
     def normalised(self) -> Tensor:
         """Return the images as float32 minus the mean, channels last in memory."""
@@ -51,46 +73,47 @@ class _Epoch(Dataset[Batch]):
     """Whole batches as items, so that workers collate them."""
 
     def __init__(
-        self, data: PackedDataset, seed: int, epoch: int, batch: int, size: int, scales: tuple[float, ...]
+        self,
+        data: Mixture,
+        seed: int,
+        epoch: int,
+        batch: int,
+        sizes: tuple[int, ...],
+        settings: AugmentSettings,
     ) -> None:
-        self.data, self.key, self.batch, self.size, self.scales = data, (seed, epoch), batch, size, scales
-        self.order = np.random.default_rng([seed, epoch]).permutation(len(data))
+        self.data, self.key, self.settings = data, (seed, epoch), settings
+        self.order = data.order(seed, epoch)
+        self.steps = epoch_steps(len(data), batch, sizes)
 
     def __len__(self) -> int:
-        return len(self.order) // self.batch
+        return len(self.steps)
+
+    def _sample(self, position: int, size: int) -> tuple[NDArray[np.uint8], LabelledPhoto]:
+        rng = np.random.default_rng([*self.key, position])
+        if rng.random() < self.settings.mosaic:
+            others = rng.choice(len(self.order), 3)
+            parts = [self.data[self.order[p]] for p in (position, *others)]
+            return mosaic(rng, parts, size, self.settings)
+        return augment(rng, *self.data[self.order[position]], size, self.settings)
 
     def __getitem__(self, i: int) -> Batch:
-        images, boxes, landmarks, owners = [], [], [], []
-        for slot in range(self.batch):
-            position = i * self.batch + slot
-            pixels, photo = self.data[int(self.order[position])]
-            rng = np.random.default_rng([*self.key, position])
-            image, box, landmark = augment(rng, pixels, photo.boxes, photo.landmarks, self.size, self.scales)
-            images.append(image)
-            boxes.append(box)
-            landmarks.append(landmark.reshape(-1, 10))
-            owners.append(np.full(len(box), slot, np.int64))
-        return Batch(
-            torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2),
-            torch.from_numpy(np.concatenate(boxes)),
-            torch.from_numpy(np.concatenate(landmarks)),
-            torch.from_numpy(np.concatenate(owners)),
-        )
+        step = self.steps[i]
+        return Batch.collate([self._sample(step.first + slot, step.size) for slot in range(step.count)])
 
 
 def epoch_batches(
-    data: PackedDataset,
+    data: Mixture,
     *,
     seed: int,
     epoch: int,
     batch: int,
-    size: int,
-    scales: tuple[float, ...],
+    sizes: tuple[int, ...],
+    augmentation: AugmentSettings,
     workers: int = 0,
     start: int = 0,
 ) -> Iterator[Batch]:
-    """Iterate over one epoch's batches, from batch `start` on. The last, short batch is dropped."""
-    epoch_data = _Epoch(data, seed, epoch, batch, size, scales)
+    """Iterate over one epoch's batches, from batch `start` on. What fills no batch at its end is left out."""
+    epoch_data = _Epoch(data, seed, epoch, batch, sizes, augmentation)
     loader = DataLoader(
         torch.utils.data.Subset(epoch_data, range(start, len(epoch_data))),
         batch_size=None,

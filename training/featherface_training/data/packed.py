@@ -1,60 +1,74 @@
 """A packed, pre-decoded data set: decoding JPEGs would cost a small model's training more than its steps."""
 
 import json
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from .wider import LabelledPhoto, read_wider
+from .wider import LabelledPhoto
 
 __all__ = ["PackedDataset", "pack"]
 
 
-def pack(wider: Path, labels: Path, target: Path, *, split: str = "train") -> None:
-    """Decode every labelled photo of a WIDER root once, into `target`.
+def pack(photos: Sequence[tuple[Path, LabelledPhoto]], target: Path, *, limit: int = 1280) -> None:
+    """Decode labelled photos once, into `target`.
 
     Writes `pixels.bin` (BGR uint8 rows, photo after photo), `index.json` (name, size, offset) and
-    `faces.npz` (boxes, landmarks and the photo each face belongs to). About 2 MB a photo.
+    `faces.npz` (boxes, landmarks, ignored regions, and the photo that each belongs to). WIDER's photos take
+    about 2 MB each.
 
     Parameters
     ----------
-    wider, labels : Path
-        See `read_wider`.
+    photos : sequence of (Path, LabelledPhoto)
+        From `read_wider` or `read_annotations`.
     target : Path
         Folder to create. An existing complete pack is left as it is.
-    split : {"train", "val"}
-        Which split of the root.
+    limit : int
+        Photos with a longer side, in pixels, are shrunk to it, and their labels with them.
+
+    Raises
+    ------
+    ValueError
+        If a photo can't be read.
     """
     if (target / "index.json").is_file():
         return
     target.mkdir(parents=True, exist_ok=True)
     index: list[dict[str, object]] = []
-    boxes, landmarks, owners = [], [], []
+    columns: dict[str, list[NDArray[Any]]] = {
+        "boxes": [],
+        "landmarks": [],
+        "owners": [],
+        "ignored": [],
+        "ignored_owners": [],
+    }
     offset = 0
     with (target / "pixels.bin").open("wb") as out:
-        for path, photo in tqdm(read_wider(wider, labels, split), desc="packing", unit="photo"):
-            # WIDER's labels refer to the stored pixels: the EXIF orientation must not be applied
+        for path, photo in tqdm(photos, desc=f"packing {target.name}", unit="photo", disable=None):
+            # labels refer to the stored pixels: the EXIF orientation must not be applied
             pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
             if pixels is None:
                 raise ValueError(f"{path} is not a photo that OpenCV can read: remove or replace it")
+            factor = min(1.0, limit / max(pixels.shape[:2]))
+            if factor < 1:
+                pixels = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
             out.write(pixels.tobytes())
-            owners.append(np.full(len(photo.boxes), len(index), np.int32))
-            boxes.append(photo.boxes)
-            landmarks.append(photo.landmarks)
+            columns["owners"].append(np.full(len(photo.boxes), len(index), np.int32))
+            columns["boxes"].append(photo.boxes * np.float32(factor))
+            columns["landmarks"].append(photo.landmarks * np.float32(factor))
+            columns["ignored_owners"].append(np.full(len(photo.ignored), len(index), np.int32))
+            columns["ignored"].append(photo.ignored * np.float32(factor))
             index.append(
                 {"name": photo.name, "height": pixels.shape[0], "width": pixels.shape[1], "offset": offset}
             )
             offset += pixels.size
-    np.savez(
-        target / "faces.npz",
-        boxes=np.concatenate(boxes),
-        landmarks=np.concatenate(landmarks),
-        owners=np.concatenate(owners),
-    )
+    np.savez(target / "faces.npz", **{name: np.concatenate(parts) for name, parts in columns.items()})
     # written last: its presence says that the pack is whole
     (target / "index.json").write_text(json.dumps(index))
 
@@ -73,9 +87,14 @@ class PackedDataset:
         # an .npz reads an array anew at every access
         with np.load(folder / "faces.npz") as archive:
             faces = dict(archive)
-        bounds = np.searchsorted(faces["owners"], np.arange(len(self.index) + 1))
-        self._boxes = [faces["boxes"][a:b] for a, b in pairwise(bounds)]
-        self._landmarks = [faces["landmarks"][a:b] for a, b in pairwise(bounds)]
+
+        def by_photo(name: str, owners: str) -> list[NDArray[np.float32]]:
+            bounds = np.searchsorted(faces[owners], np.arange(len(self.index) + 1))
+            return [faces[name][a:b] for a, b in pairwise(bounds)]
+
+        self._boxes = by_photo("boxes", "owners")
+        self._landmarks = by_photo("landmarks", "owners")
+        self._ignored = by_photo("ignored", "ignored_owners")
         self._pixels: NDArray[np.uint8] = np.memmap(folder / "pixels.bin", np.uint8, "r")
 
     def __len__(self) -> int:
@@ -86,5 +105,5 @@ class PackedDataset:
         entry = self.index[i]
         size = entry["height"] * entry["width"] * 3
         pixels = self._pixels[entry["offset"] : entry["offset"] + size]
-        photo = LabelledPhoto(entry["name"], self._boxes[i], self._landmarks[i])
+        photo = LabelledPhoto(entry["name"], self._boxes[i], self._landmarks[i], self._ignored[i])
         return pixels.reshape(entry["height"], entry["width"], 3), photo

@@ -2,7 +2,7 @@
 
 import gzip
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +27,14 @@ class LabelledPhoto:
         left, top, right, bottom in pixels of the photo.
     landmarks : ndarray, shape (F, 5, 2), float32
         Left eye, right eye, nose, left and right mouth corner (image left first); NaN where unknown.
+    ignored : ndarray, shape (G, 4), float32
+        Regions in which nobody knows whether there is a face.
     """
 
     name: str
     boxes: NDArray[np.float32]
     landmarks: NDArray[np.float32]
+    ignored: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 4), np.float32))
 
 
 def _parse(name: str, rows: list[list[float]]) -> LabelledPhoto:

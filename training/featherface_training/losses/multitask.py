@@ -1,12 +1,14 @@
 """The multi-task loss: classification, boxes, landmarks (Deng et al., RetinaFace, CVPR 2020)."""
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .matching import Matches, corner_boxes
+from .matching import Matches, Strategy, corner_boxes
 
 __all__ = ["LossSettings", "Losses", "decode_boxes", "encode_boxes", "encode_landmarks", "multitask_loss"]
 
@@ -19,18 +21,26 @@ class LossSettings:
 
     Attributes
     ----------
-    classification : {"ohem", "focal"}
-        Cross-entropy over the positives and the hardest negatives (`negatives_per_positive` an image), or
-        focal loss over all priors (Lin et al., ICCV 2017; alpha 0.25, gamma 2).
-    box : {"smooth_l1", "diou"}
-        On encoded values, or distance-IoU on decoded boxes (Zheng et al., AAAI 2020).
+    matching : {"iou", "atss"}
+        See `match`.
+    classification : {"ohem", "focal", "quality"}
+        Cross-entropy over the positives and the hardest negatives (`negatives_per_positive` an image); focal
+        loss over all priors (Lin et al., ICCV 2017; alpha 0.25, gamma 2); or quality focal loss (Li et al.,
+        NeurIPS 2020; beta 2), whose target for a positive is how well its box overlaps the face.
+    box : {"smooth_l1", "giou", "diou", "eiou"}
+        On encoded values, or on decoded boxes: generalised IoU (Rezatofighi et al., CVPR 2019), distance-IoU
+        (Zheng et al., AAAI 2020), efficient IoU (Zhang et al., Neurocomputing 2022).
+    landmark : {"smooth_l1", "wing"}
+        On encoded values; wing loss (Feng et al., CVPR 2018; w 2, epsilon 0.5) weighs small errors more.
     box_weight, landmark_weight : float
         Beside classification's 1.
     """
 
-    classification: str = "ohem"
+    matching: Strategy = "iou"
+    classification: Literal["ohem", "focal", "quality"] = "ohem"
     negatives_per_positive: int = 7
-    box: str = "diou"
+    box: Literal["smooth_l1", "giou", "diou", "eiou"] = "diou"
+    landmark: Literal["smooth_l1", "wing"] = "smooth_l1"
     box_weight: float = 2.0
     landmark_weight: float = 1.0
 
@@ -66,34 +76,55 @@ def encode_landmarks(landmarks: Tensor, priors: Tensor) -> Tensor:
     return encoded.reshape(-1, 10)
 
 
-def _diou(predicted: Tensor, target: Tensor) -> Tensor:
+def _overlap(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return IoU and union of boxes pair by pair, shape (K,) each."""
     low = torch.maximum(predicted[:, :2], target[:, :2])
     high = torch.minimum(predicted[:, 2:], target[:, 2:])
     shared = (high - low).clamp(min=0).prod(1)
     union = (predicted[:, 2:] - predicted[:, :2]).prod(1) + (target[:, 2:] - target[:, :2]).prod(1) - shared
+    return shared / union.clamp(min=1e-9), union
+
+
+def _iou_loss(predicted: Tensor, target: Tensor, kind: str) -> Tensor:
+    iou, union = _overlap(predicted, target)
     hull = torch.maximum(predicted[:, 2:], target[:, 2:]) - torch.minimum(predicted[:, :2], target[:, :2])
+    if kind == "giou":
+        area = hull.prod(1).clamp(min=1e-9)
+        return 1 - iou + (area - union) / area
     gap = (predicted[:, :2] + predicted[:, 2:] - target[:, :2] - target[:, 2:]) / 2
-    distance = gap.square().sum(1) / hull.square().sum(1).clamp(min=1e-9)
-    return 1 - shared / union.clamp(min=1e-9) + distance
+    loss = 1 - iou + gap.square().sum(1) / hull.square().sum(1).clamp(min=1e-9)
+    if kind == "eiou":
+        sides = (predicted[:, 2:] - predicted[:, :2]) - (target[:, 2:] - target[:, :2])
+        loss = loss + (sides.square() / hull.square().clamp(min=1e-9)).sum(1)
+    return loss
 
 
-def _classification(logits: Tensor, matches: Matches, settings: LossSettings) -> Tensor:
-    """Sum over the batch."""
+def _wing(predicted: Tensor, target: Tensor, width: float = 2.0, epsilon: float = 0.5) -> Tensor:
+    error = (predicted - target).abs()
+    curved = width * (1 + error / epsilon).log()
+    return torch.where(error < width, curved, error - width + width * math.log1p(width / epsilon))
+
+
+def _classification(logits: Tensor, matches: Matches, quality: Tensor, settings: LossSettings) -> Tensor:
+    """Sum over the batch; `quality` is each positive's IoU, in the order of `matches.positive.nonzero()`."""
     positive, negative = matches.positive, matches.negative
     margin = logits[..., 1] - logits[..., 0]
-    if settings.classification == "focal":
-        target = positive.float()
-        loss = F.binary_cross_entropy_with_logits(margin, target, reduction="none")
-        missed = (torch.sigmoid(margin) - target).abs()
-        loss = loss * missed.square() * torch.where(positive, 0.25, 0.75)
-        return loss[positive | negative].sum()
-    hardness = torch.where(negative, F.softplus(margin), -1.0)
-    # an image without faces still teaches: it contributes as if it had one
-    wanted = settings.negatives_per_positive * positive.sum(1).clamp(min=1)
-    most = min(int(wanted.max()), hardness.shape[1])
-    hardest = hardness.topk(most, dim=1).values
-    chosen = (torch.arange(most, device=margin.device)[None] < wanted[:, None]) & (hardest >= 0)
-    return F.softplus(-margin[positive]).sum() + hardest[chosen].sum()
+    if settings.classification == "ohem":
+        hardness = torch.where(negative, F.softplus(margin), -1.0)
+        # an image without faces still teaches: it contributes as if it had one
+        wanted = settings.negatives_per_positive * positive.sum(1).clamp(min=1)
+        most = min(int(wanted.max()), hardness.shape[1])
+        hardest = hardness.topk(most, dim=1).values
+        chosen = (torch.arange(most, device=margin.device)[None] < wanted[:, None]) & (hardest >= 0)
+        return F.softplus(-margin[positive]).sum() + hardest[chosen].sum()
+    target = positive.float()
+    weight = torch.where(positive, 0.25, 0.75)
+    if settings.classification == "quality":
+        target[positive] = quality
+        weight = torch.ones_like(target)
+    loss = F.binary_cross_entropy_with_logits(margin, target, reduction="none")
+    missed = (torch.sigmoid(margin) - target).abs()
+    return (loss * missed.square() * weight)[positive | negative].sum()
 
 
 def multitask_loss(
@@ -126,15 +157,21 @@ def multitask_loss(
     face = matches.face[image, prior]
     its_priors, its_boxes = priors[prior], boxes[face]
     predicted = encoded_boxes[image, prior]
-    if settings.box == "diou":
-        box = _diou(decode_boxes(predicted, its_priors), its_boxes).sum() / count
-    else:
+    decoded = decode_boxes(predicted, its_priors)
+    if settings.box == "smooth_l1":
         box = F.smooth_l1_loss(predicted, encode_boxes(its_boxes, its_priors), reduction="sum") / count
+    else:
+        box = _iou_loss(decoded, its_boxes, settings.box).sum() / count
     its_landmarks = landmarks[face]
     known = its_landmarks.isfinite().all(1)
-    landmark = F.smooth_l1_loss(
+    found, wanted = (
         encoded_landmarks[image, prior][known],
         encode_landmarks(its_landmarks[known], its_priors[known]),
-        reduction="sum",
-    ) / known.sum().clamp(min=1)
-    return Losses(_classification(logits, matches, settings) / count, box, landmark)
+    )
+    if settings.landmark == "wing":
+        errors = _wing(found, wanted)
+    else:
+        errors = F.smooth_l1_loss(found, wanted, reduction="none")
+    landmark = errors.sum() / known.sum().clamp(min=1)
+    quality = _overlap(decoded.detach(), its_boxes)[0]
+    return Losses(_classification(logits, matches, quality, settings) / count, box, landmark)

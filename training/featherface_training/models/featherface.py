@@ -54,6 +54,7 @@ class FeatherFace(nn.Module):
     def __init__(self, name: ModelName) -> None:
         super().__init__()
         self.name = name
+        self.width = 74 if name == "v1" else 64
         self.backbone = MobileNetV1Quarter()
         channels = self.backbone.out_channels
         if name == "v1":
@@ -108,7 +109,11 @@ class FeatherFace(nn.Module):
         landmarks : Tensor, shape (N, P, 10)
             Encoded landmarks.
         """
-        outputs = [head(f) for head, f in zip(self.heads, self.features(x), strict=True)]
+        return self.predict(self.features(x))
+
+    def predict(self, levels: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Run the heads on what `features` returned; see `forward` for the outputs."""
+        outputs = [head(f) for head, f in zip(self.heads, levels, strict=True)]
         classifications, boxes, landmarks = zip(*outputs, strict=True)
         return torch.cat(classifications, 1), torch.cat(boxes, 1), torch.cat(landmarks, 1)
 

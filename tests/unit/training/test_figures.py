@@ -1,0 +1,60 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from featherface_training.evaluation import PhotoTruth, evaluate
+from featherface_training.figures import draw_learning, draw_mistakes, draw_precision_recall
+
+FACES = np.array([[10.0, 10, 30, 30], [60, 60, 20, 20]])
+TRUTH = {"a": PhotoTruth(FACES, {level: np.array([True, True]) for level in ("easy", "medium", "hard")})}
+# the first face, then something in a corner
+FOUND = {"a": np.array([[11.0, 10, 30, 30, 0.9], [90, 5, 9, 9, 0.8]])}
+
+
+def opened(path):
+    image = cv2.imread(str(path))
+    assert image is not None
+    return image
+
+
+def test_learning_curves_of_runs_with_unlike_losses(tmp_path):
+    for name, extra in (("one", {}), ("two", {"distillation": 2.0})):
+        (tmp_path / name).mkdir()
+        lines = [
+            json.dumps({"step": s, "classification": 3 / s, "box": 1.0, "landmark": 2.0} | extra)
+            for s in (1, 2)
+        ]
+        (tmp_path / name / "log.jsonl").write_text("\n".join(lines))
+    draw_learning({name: tmp_path / name for name in ("one", "two")}, tmp_path / "out" / "learning.png")
+    assert opened(tmp_path / "out" / "learning.png").std() > 5
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["learning.png"]
+
+
+def test_a_run_without_an_epoch_says_so(tmp_path):
+    (tmp_path / "log.jsonl").write_text("")
+    with pytest.raises(ValueError, match="no run has logged an epoch"):
+        draw_learning({"new": tmp_path}, tmp_path / "out.png")
+
+
+def test_precision_recall_is_drawn(tmp_path):
+    draw_precision_recall({"ours": evaluate(FOUND, TRUTH)}, tmp_path / "curves.png", "one photo")
+    assert opened(tmp_path / "curves.png").std() > 5
+
+
+def test_the_sheet_shows_the_miss_and_the_false_alarm_and_not_the_hit(tmp_path):
+    photo = np.zeros((100, 120, 3), np.uint8)
+    photo[60:80, 60:80] = (0, 0, 250)
+    photo[5:14, 90:99] = (250, 0, 0)
+    photo[10:40, 10:40] = (0, 250, 0)
+    cv2.imwrite(str(tmp_path / "a.png"), photo)
+    draw_mistakes(FOUND, TRUTH, {"a": tmp_path / "a.png"}, tmp_path / "sheet.jpg", columns=2, rows=1)
+    sheet = opened(tmp_path / "sheet.jpg")
+    assert sheet.shape == (300, 300, 3)
+    middle = [sheet[75, 75], sheet[75, 225], sheet[225, 75], sheet[225, 225]]
+    # misses: the red face, then the green one, found at 0.9; false alarms: the blue corner, then nothing
+    assert [int(colour.argmax()) for colour in middle[:3]] == [2, 1, 0]
+    assert middle[3].max() == 0

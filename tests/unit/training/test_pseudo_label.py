@@ -1,0 +1,126 @@
+import json
+
+import numpy as np
+import pytest
+
+cv2 = pytest.importorskip("cv2")
+pytest.importorskip("onnx")
+
+from hypothesis import given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
+from featherface_training.data.annotations import read_annotations  # noqa: E402
+from featherface_training.evaluation.peers import Found  # noqa: E402
+from featherface_training.pseudo_label import agree, main, overlaps, read_voc  # noqa: E402
+
+
+def found(*rows):
+    boxes = np.array([row[:4] for row in rows], float).reshape(-1, 4)
+    return Found(boxes, np.array([row[4] for row in rows], float), np.zeros((len(rows), 5, 2)))
+
+
+def test_two_sure_detectors_make_a_face_one_makes_a_doubt():
+    a = found((0, 0, 10, 10, 0.9), (50, 50, 60, 60, 0.95), (80, 0, 90, 10, 0.2))
+    b = found((1, 0, 11, 10, 0.7), (50, 50, 60, 60, 0.4))
+    faces, points, ignored = agree([a, b])
+    assert faces.tolist() == [[0.5, 0, 10.5, 10]]
+    assert points.shape == (1, 5, 2)
+    assert ignored.tolist() == [[50, 50, 60, 60]]
+
+
+def test_among_photos_without_faces_a_lone_finding_is_background():
+    a, b = found((0, 0, 10, 10, 0.99), (50, 50, 60, 60, 0.5)), found((50, 50, 60, 60, 0.4))
+    faces, _, ignored = agree([a, b], negatives=True)
+    assert len(faces) == 0
+    assert ignored.tolist() == [[50, 50, 60, 60]]
+
+
+boxes = st.builds(
+    lambda x, y, w, h, score: (x, y, x + w, y + h, score),
+    *(st.integers(0, 60) for _ in range(2)),
+    *(st.integers(4, 40) for _ in range(2)),
+    st.floats(0.05, 1),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(boxes, max_size=6), st.lists(boxes, max_size=6))
+def test_every_doubt_is_answered_and_one_detector_never_suffices(first, second):
+    a, b = found(*first), found(*second)
+    faces, _, ignored = agree([a, b])
+    answered = np.concatenate([faces, ignored])
+    for box in np.concatenate([f.boxes[f.scores >= 0.3] for f in (a, b)]):
+        # a mean of boxes that each overlap the best by half overlaps each of them still
+        assert len(answered)
+        assert overlaps(box[None], answered).max() > 0.2
+    assert len(agree([a, found()])[0]) == 0
+    assert len(agree([a, a])[0]) == 0 or (a.scores >= 0.6).any()
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a.png", "deep/b.png"):
+        cv2.imwrite(str(folder / name), np.zeros((64, 64, 3), np.uint8))
+    (folder / "broken.jpg").write_bytes(b"no photo")
+    return folder
+
+
+@pytest.fixture
+def label(tmp_path, photos, peers):
+    def run(*extra, kinds=("scrfd", "yunet")):
+        detectors = [part for kind in kinds for part in ("--detector", str(peers.make(kind)))]
+        output = tmp_path / "labels.jsonl"
+        main([str(photos), *detectors, "--size", "64", "--output", str(output), *extra])
+        return output
+
+    return run
+
+
+def test_labelling_a_folder(label, peers, photos, capsys):
+    output = label(kinds=("scrfd", "retinaface", "yunet"))
+    assert "2 photos labelled" in capsys.readouterr().out
+    pairs = read_annotations(output, photos)
+    assert [photo.name for _, photo in pairs] == ["a.png", "deep/b.png"]
+    for _, photo in pairs:
+        np.testing.assert_allclose(photo.boxes, [peers.box], atol=0.1)
+        np.testing.assert_allclose(photo.landmarks, [peers.points], atol=0.1)
+        assert len(photo.ignored) == 0
+
+
+def voc(*corners):
+    names = ("xmin", "ymin", "xmax", "ymax")
+    parts = ["".join(f"<{n}>{v}</{n}>" for n, v in zip(names, box, strict=True)) for box in corners]
+    return f"<annotation>{''.join(f'<object><bndbox>{p}</bndbox></object>' for p in parts)}</annotation>"
+
+
+def test_known_boxes_are_the_faces_and_what_nobody_boxed_is_ignored(tmp_path, label, peers):
+    folder = tmp_path / "voc"
+    folder.mkdir()
+    (folder / "a.xml").write_text(voc([15, 8, 47, 55], [60, 60, 60, 62]))
+    (folder / "b.xml").write_text(voc([0, 0, 12, 12]))
+    assert read_voc(folder / "a.xml").tolist() == [[15, 8, 47, 55]]
+    first, second = (json.loads(line) for line in label("--voc", str(folder)).read_text().splitlines())
+    assert first["faces"][0]["box"] == [15, 8, 47, 55]
+    np.testing.assert_allclose(first["faces"][0]["landmarks"], peers.points, atol=0.1)
+    assert first["ignored"] == []
+    assert second["faces"] == [{"box": [0, 0, 12, 12], "landmarks": None}]
+    np.testing.assert_allclose(second["ignored"], [peers.box], atol=0.1)
+
+
+def test_known_points_are_the_landmarks(tmp_path, label):
+    points = np.tile([20.0, 12], (68, 1))
+    points[8], points[30], points[48], points[54] = (44, 50), (33, 31), (27, 45), (39, 45)
+    table = tmp_path / "points.csv"
+    table.write_text("name\na.png," + ",".join(str(v) for v in points.reshape(-1)) + "\n")
+    (line,) = label("--keypoints", str(table)).read_text().splitlines()
+    record = json.loads(line)
+    assert record["file"] == "a.png"
+    assert record["faces"][0]["landmarks"] == [[20, 12], [20, 12], [33, 31], [27, 45], [39, 45]]
+
+
+def test_one_detector_is_not_enough(label, capsys):
+    with pytest.raises(SystemExit):
+        label(kinds=("scrfd",))
+    assert "cannot agree with itself" in capsys.readouterr().err

@@ -1,0 +1,203 @@
+"""Pictures of training and accuracy: `python -m featherface_training.figures --help`.
+
+Learning curves from runs' logs; precision over recall of any detectors; a sheet of the worst mistakes.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from .evaluation import DIFFICULTIES, Evaluation, GroundTruth, evaluate, read_ground_truth
+from .evaluation.detectors import Size, open_detector
+from .evaluation.run import find_photos, predict
+from .pseudo_label import overlaps
+
+__all__ = ["draw_learning", "draw_mistakes", "draw_precision_recall", "main"]
+
+_TILE = 150
+Boxes = dict[str, NDArray[np.float64]]
+
+
+def _write(path: Path, save: Callable[[str], object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}{path.suffix}")
+    save(str(temporary))
+    os.replace(temporary, path)
+
+
+def draw_learning(runs: dict[str, Path], output: Path) -> None:
+    """Draw each loss over the steps.
+
+    Parameters
+    ----------
+    runs : dict of str to Path
+        Folders of training runs, by the name to show.
+    output : Path
+        PNG.
+
+    Raises
+    ------
+    ValueError
+        If no run has finished an epoch.
+    """
+    logs = {
+        name: [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        for name, folder in runs.items()
+    }
+    known = {key for log in logs.values() for entry in log for key in entry}
+    losses = [
+        key for key in ("classification", "box", "landmark", "distillation", "features") if key in known
+    ]
+    if not losses:
+        raise ValueError("no run has logged an epoch yet")
+    figure = Figure(figsize=(3.4 * len(losses), 3.2), layout="constrained")
+    for axes, key in zip(np.atleast_1d(figure.subplots(1, len(losses))), losses, strict=True):
+        for name, log in logs.items():
+            points = [(entry["step"], entry[key]) for entry in log if key in entry]
+            axes.plot(*zip(*points, strict=True), label=name) if points else None
+        axes.set(title=key, xlabel="step", yscale="log")
+        axes.grid(alpha=0.3, which="both")
+        axes.legend(fontsize=8)
+    _write(output, FigureCanvasAgg(figure).print_png)
+
+
+def draw_precision_recall(evaluations: dict[str, Evaluation], output: Path, subtitle: str) -> None:
+    """Draw precision over recall, one panel a difficulty.
+
+    Parameters
+    ----------
+    evaluations : dict of str to Evaluation
+        From `evaluate`, by the name to show.
+    output : Path
+        PNG.
+    subtitle : str
+        Data and input size.
+    """
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    figure.suptitle(f"WIDER FACE val, {subtitle}", fontsize=10)
+    for axes, difficulty in zip(figure.subplots(1, 3), DIFFICULTIES, strict=True):
+        for name, curves in evaluations.items():
+            curve = curves[difficulty]
+            axes.plot(curve.recall, curve.precision, label=f"{name} {curve.average_precision:.3f}")
+        axes.set(title=difficulty, xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, loc="lower left", title="average precision", title_fontsize=8)
+    _write(output, FigureCanvasAgg(figure).print_png)
+
+
+def _corners(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:4]], 1)
+
+
+def _mistakes(found: Boxes, truth: GroundTruth) -> tuple[list[tuple[float, str, NDArray[np.float64]]], ...]:
+    """Return misses (how confidently the face was found nevertheless, photo, box) and false alarms."""
+    misses, alarms = [], []
+    for name, detections in found.items():
+        photo = truth[name]
+        faces, boxes = _corners(photo.boxes), _corners(detections)
+        iou = overlaps(faces, boxes)
+        for face in np.flatnonzero(photo.counted["easy"]):
+            hits = detections[iou[face] >= 0.5, 4]
+            misses.append((float(hits.max()) if len(hits) else 0.0, name, faces[face]))
+        # away from every face, also those that don't count: a box that is merely imprecise is not meant
+        free = (iou < 0.2).all(0) if len(faces) else np.ones(len(boxes), bool)
+        alarms += [(float(-detections[i, 4]), name, boxes[i]) for i in np.flatnonzero(free)]
+    largest = sorted(misses, key=lambda miss: (miss[0], -(miss[2][2:] - miss[2][:2]).prod()))
+    return largest, sorted(alarms, key=lambda alarm: alarm[0])
+
+
+def _tile(path: Path, box: NDArray[np.float64], text: str, colour: tuple[int, int, int]) -> NDArray[np.uint8]:
+    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    assert pixels is not None
+    centre, side = (box[:2] + box[2:]) / 2, max(1.8 * (box[2:] - box[:2]).max(), 24)
+    scale = _TILE / side
+    move = np.array([[scale, 0, _TILE / 2 - scale * centre[0]], [0, scale, _TILE / 2 - scale * centre[1]]])
+    tile = cv2.warpAffine(pixels, move, (_TILE, _TILE), flags=cv2.INTER_AREA)
+    low, high = ((box.reshape(2, 2) - centre) * scale + _TILE / 2).astype(int).tolist()
+    cv2.rectangle(tile, low, high, colour, 1)
+    cv2.rectangle(tile, (0, 0), (_TILE, 16), (0, 0, 0), -1)
+    cv2.putText(tile, text, (3, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.38, (255, 255, 255), 1, cv2.LINE_AA)
+    return np.asarray(tile, np.uint8)
+
+
+def draw_mistakes(
+    found: Boxes,
+    truth: GroundTruth,
+    photos: dict[str, Path],
+    output: Path,
+    *,
+    columns: int = 8,
+    rows: int = 3,
+) -> None:
+    """Draw the worst misses among the easy faces (green), then the most confident false alarms (red).
+
+    Parameters
+    ----------
+    found : dict of str to ndarray, shape (K, 5)
+        left, top, width, height, score, by photo.
+    truth : GroundTruth
+        From `read_ground_truth`.
+    photos : dict of str to Path
+        Where they are.
+    output : Path
+        JPEG. Shows parts of WIDER FACE's photos: for looking at, not for publication.
+    columns, rows : int
+        Of each half.
+    """
+    misses, alarms = _mistakes(found, truth)
+    lines = []
+    for kind, colour in ((misses, (80, 220, 80)), (alarms, (60, 60, 255))):
+        tiles = [
+            _tile(photos[name], box, f"{abs(score):.2f} {int(max(box[2:] - box[:2]))}px", colour)
+            for score, name, box in kind[: columns * rows]
+        ]
+        tiles += [np.zeros((_TILE, _TILE, 3), np.uint8)] * (columns * rows - len(tiles))
+        lines += [np.hstack(tiles[row * columns : (row + 1) * columns]) for row in range(rows)]
+    _write(output, lambda path: cv2.imwrite(path, np.vstack(lines)))
+
+
+def _size(text: str) -> Size:
+    return "original" if text == "original" else int(text)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m featherface_training.figures", description=__doc__)
+    commands = parser.add_subparsers(required=True, dest="kind")
+    learning = commands.add_parser("learning", help="losses over steps")
+    learning.add_argument("runs", nargs="+", metavar="NAME=RUN", help="folder of a run, and its name")
+    precision = commands.add_parser("precision", help="precision over recall")
+    precision.add_argument("--model", nargs="+", required=True, metavar="NAME=MODEL", help="ours or a peer's")
+    mistakes = commands.add_parser("mistakes", help="a sheet of the worst misses and false alarms")
+    mistakes.add_argument("--model", nargs=1, required=True, metavar="NAME=MODEL")
+    for command in (precision, mistakes):
+        command.add_argument("--wider", type=Path, required=True)
+        command.add_argument("--ground-truth", type=Path, required=True)
+        command.add_argument("--size", type=_size, default=640, help="long side in pixels, or 'original'")
+    for command in (learning, precision, mistakes):
+        command.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args(arguments)
+    if args.kind == "learning":
+        draw_learning({n: Path(p) for n, _, p in (r.partition("=") for r in args.runs)}, args.output)
+        return
+    truth = read_ground_truth(args.ground_truth)
+    photos = find_photos(args.wider, truth)
+    named = {name: model for name, _, model in (m.partition("=") for m in args.model)}
+    found = {name: predict(open_detector(model, args.size), photos) for name, model in named.items()}
+    if args.kind == "mistakes":
+        draw_mistakes(next(iter(found.values())), truth, photos, args.output)
+        return
+    evaluations = {name: evaluate(boxes, truth) for name, boxes in found.items()}
+    draw_precision_recall(evaluations, args.output, f"{len(photos)} photos, long side {args.size}")
+
+
+if __name__ == "__main__":
+    main()
