@@ -16,6 +16,7 @@ from tqdm import tqdm
 from . import checkpoint
 from .config import TrainSettings
 from .data.annotations import read_annotations
+from .data.device import DeviceCrops
 from .data.loader import Batch, epoch_batches
 from .data.mixture import Mixture, epoch_steps
 from .data.packed import PackedDataset, pack
@@ -76,8 +77,10 @@ class Trainer:
         Checkpoint of the same model to start the whole network from, with a schedule of its own.
     teachers : sequence of Path
         Distil from the mean of these, see `Ensemble`.
+    device_crops : bool
+        Cut crops on the device, from photos in its memory, see `DeviceCrops`.
     workers : int
-        Loader processes.
+        Loader processes, where crops are cut on the CPU.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Trainer:
         backbone: Path | None = None,
         start: Path | None = None,
         teachers: Sequence[Path] = (),
+        device_crops: bool = False,
         workers: int = 0,
     ) -> None:
         self.settings, self.data, self.folder, self.device, self.workers = (
@@ -103,6 +107,7 @@ class Trainer:
         if self.steps_per_epoch == 0:
             raise ValueError(f"{len(data)} photos do not fill one batch of {settings.batch}: lower `batch`")
         torch.manual_seed(settings.seed)
+        self.crops = DeviceCrops(data, device) if device_crops else None
         last = folder / "last.pt"
         model = build_model(settings.model)
         self.history: list[dict[str, Any]] = []
@@ -143,6 +148,15 @@ class Trainer:
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         s = self.settings
+        if self.crops is not None:
+            return self.crops.batches(
+                seed=s.seed,
+                epoch=epoch,
+                batch=s.batch,
+                sizes=s.sizes,
+                augmentation=s.augmentation,
+                start=start,
+            )
         return epoch_batches(
             self.data,
             seed=s.seed,
@@ -284,6 +298,12 @@ def _parser() -> argparse.ArgumentParser:
         help="another data set: JSON Lines labels and the folder of its photos; `shares` says how much of it",
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--crops",
+        choices=["auto", "cpu", "device"],
+        default="auto",
+        help="where crops are cut and recoloured; auto: on a CUDA device, whose memory then holds all photos",
+    )
     parser.add_argument("--threads", type=int, help="CPU threads of the training process")
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
     parser.add_argument(
@@ -329,6 +349,7 @@ def main(arguments: list[str] | None = None) -> None:
         backbone=args.backbone,
         start=args.start,
         teachers=args.teacher,
+        device_crops=args.crops == "device" or (args.crops == "auto" and args.device.startswith("cuda")),
         workers=args.workers,
     )
     trainer.run(stop_after=args.stop_after)

@@ -8,7 +8,16 @@ from numpy.typing import NDArray
 
 from .wider import LabelledPhoto
 
-__all__ = ["BGR_MEAN", "AugmentSettings", "augment", "mosaic"]
+__all__ = [
+    "BGR_MEAN",
+    "AugmentSettings",
+    "augment",
+    "choose_square",
+    "join_labels",
+    "mirror_labels",
+    "mosaic",
+    "place_labels",
+]
 
 BGR_MEAN = (104, 117, 123)
 # the other eye and mouth corner after a mirror
@@ -36,7 +45,7 @@ class AugmentSettings:
     mosaic: float = 0.0
 
 
-def _square(
+def choose_square(
     rng: np.random.Generator,
     height: int,
     width: int,
@@ -101,7 +110,9 @@ def _degrade(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.u
     return cv2.imdecode(coded, cv2.IMREAD_COLOR)
 
 
-def _place(photo: LabelledPhoto, left: int, top: int, side: int, factor: float, size: int) -> LabelledPhoto:
+def place_labels(
+    photo: LabelledPhoto, left: int, top: int, side: int, factor: float, size: int
+) -> LabelledPhoto:
     """Move labels into the crop's frame; faces and regions whose centre is outside are dropped."""
     origin = np.array([left, top], np.float32)
 
@@ -120,7 +131,9 @@ def _place(photo: LabelledPhoto, left: int, top: int, side: int, factor: float, 
     return LabelledPhoto(photo.name, move(photo.boxes[kept]), landmarks, ignored)
 
 
-def _mirror(photo: LabelledPhoto, size: int) -> LabelledPhoto:
+def mirror_labels(photo: LabelledPhoto, size: int) -> LabelledPhoto:
+    """Mirror labels in a frame of `size` pixels; left and right landmarks change places."""
+
     def flip(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         flipped = boxes[:, [2, 1, 0, 3]].copy()
         flipped[:, [0, 2]] = size - flipped[:, [0, 2]]
@@ -161,13 +174,13 @@ def augment(
         not clipped: one may lie outside the crop.
     """
     height, width = pixels.shape[:2]
-    side, left, top = _square(rng, height, width, photo.boxes, settings.scales, size)
+    side, left, top = choose_square(rng, height, width, photo.boxes, settings.scales, size)
     crop = _cut(pixels, left, top, side)
     ways = (cv2.INTER_AREA, cv2.INTER_LINEAR) if side > size else (cv2.INTER_LINEAR, cv2.INTER_CUBIC)
     image = cv2.resize(crop, (size, size), interpolation=ways[rng.integers(2)])
-    labels = _place(photo, left, top, side, size / side, size)
+    labels = place_labels(photo, left, top, side, size / side, size)
     if rng.random() < 0.5:
-        image, labels = image[:, ::-1], _mirror(labels, size)
+        image, labels = image[:, ::-1], mirror_labels(labels, size)
     image = _distort(rng, np.ascontiguousarray(image))
     if rng.random() < settings.degrade:
         image = _degrade(rng, image)
@@ -188,16 +201,16 @@ def mosaic(
     image = np.empty((size, size, 3), np.uint8)
     labels = []
     for part, (top, left) in zip(parts, ((0, 0), (0, half), (half, 0), (half, half)), strict=True):
-        tile, tile_labels = augment(rng, *part, half, settings)
-        image[top : top + half, left : left + half] = tile
-        origin = np.array([left, top], np.float32)
-        labels.append(
-            (
-                tile_labels.boxes + np.tile(origin, 2),
-                tile_labels.landmarks + origin,
-                tile_labels.ignored + np.tile(origin, 2),
-            )
-        )
-    return image, LabelledPhoto(
-        parts[0][1].name, *(np.concatenate(columns) for columns in zip(*labels, strict=True))
-    )
+        image[top : top + half, left : left + half], tile_labels = augment(rng, *part, half, settings)
+        labels.append(tile_labels)
+    return image, join_labels(labels, half)
+
+
+def join_labels(tiles: list[LabelledPhoto], half: int) -> LabelledPhoto:
+    """Put the labels of four tiles of side `half` into one frame: top left, top right, then the row below."""
+    corners = [np.array(c, np.float32) for c in ((0, 0), (half, 0), (0, half), (half, half))]
+    moved = [
+        (tile.boxes + np.tile(c, 2), tile.landmarks + c, tile.ignored + np.tile(c, 2))
+        for tile, c in zip(tiles, corners, strict=True)
+    ]
+    return LabelledPhoto(tiles[0].name, *(np.concatenate(parts) for parts in zip(*moved, strict=True)))

@@ -1,6 +1,6 @@
 """Batches that depend on seed, epoch and position alone: a resumed run sees what it would have seen."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -43,21 +43,20 @@ class Batch:
     ignored_owners: Tensor
 
     @classmethod
-    def collate(cls, samples: list[tuple[NDArray[np.uint8], LabelledPhoto]]) -> "Batch":
-        """Put crops of one size together."""
+    def of(cls, images: Tensor, labels: Sequence[LabelledPhoto]) -> "Batch":
+        """Put images (B, 3, S, S) and their labels together; the labels go to the images' device."""
 
         def owners(counts: list[int]) -> Tensor:
             return torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
 
-        images, photos = zip(*samples, strict=True)
-        return cls(
-            torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2),
-            torch.from_numpy(np.concatenate([photo.boxes for photo in photos])),
-            torch.from_numpy(np.concatenate([photo.landmarks.reshape(-1, 10) for photo in photos])),
-            owners([len(photo.boxes) for photo in photos]),
-            torch.from_numpy(np.concatenate([photo.ignored for photo in photos])),
-            owners([len(photo.ignored) for photo in photos]),
+        faces = (
+            torch.from_numpy(np.concatenate([photo.boxes for photo in labels])),
+            torch.from_numpy(np.concatenate([photo.landmarks.reshape(-1, 10) for photo in labels])),
+            owners([len(photo.boxes) for photo in labels]),
+            torch.from_numpy(np.concatenate([photo.ignored for photo in labels])),
+            owners([len(photo.ignored) for photo in labels]),
         )
+        return cls(images, *(part.to(images.device) for part in faces))
 
     def to(self, device: torch.device) -> "Batch":
         """Move all tensors to a device."""
@@ -98,7 +97,9 @@ class _Epoch(Dataset[Batch]):
 
     def __getitem__(self, i: int) -> Batch:
         step = self.steps[i]
-        return Batch.collate([self._sample(step.first + slot, step.size) for slot in range(step.count)])
+        samples = [self._sample(step.first + slot, step.size) for slot in range(step.count)]
+        images, labels = zip(*samples, strict=True)
+        return Batch.of(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), labels)
 
 
 def epoch_batches(

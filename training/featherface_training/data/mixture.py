@@ -75,7 +75,7 @@ class Mixture:
                 f"{sorted(extras) or 'none'}: name the same ones"
             )
         self.main = main
-        self._packs = [main, *extras.values()]
+        self.packs = [main, *extras.values()]
         self._counts = [len(main), *(round(shares[name] * len(main)) for name in extras)]
 
     def __len__(self) -> int:
@@ -86,7 +86,7 @@ class Mixture:
         """Return an epoch's photos, shape (N, 2): data set, photo."""
         rng = np.random.default_rng([seed, epoch])
         rows = []
-        for number, (pack, count) in enumerate(zip(self._packs, self._counts, strict=True)):
+        for number, (pack, count) in enumerate(zip(self.packs, self._counts, strict=True)):
             chosen = np.resize(rng.permutation(len(pack)), count)
             rows.append(np.stack([np.full(count, number), chosen], 1))
         return rng.permutation(np.concatenate(rows))
@@ -94,4 +94,4 @@ class Mixture:
     def __getitem__(self, which: NDArray[np.int64]) -> tuple[NDArray[np.uint8], LabelledPhoto]:
         """Return a photo, as `PackedDataset` does, by a row of `order`."""
         pack, photo = which.tolist()
-        return self._packs[pack][photo]
+        return self.packs[pack][photo]

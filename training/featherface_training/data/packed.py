@@ -80,6 +80,13 @@ class PackedDataset:
     ----------
     folder : Path
         What `pack` wrote.
+
+    Attributes
+    ----------
+    index : list of dict
+        name, height, width and offset of each photo.
+    pixels : ndarray, shape (N,), uint8
+        The photos' BGR rows one after the other, mapped from the file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -95,7 +102,7 @@ class PackedDataset:
         self._boxes = by_photo("boxes", "owners")
         self._landmarks = by_photo("landmarks", "owners")
         self._ignored = by_photo("ignored", "ignored_owners")
-        self._pixels: NDArray[np.uint8] = np.memmap(folder / "pixels.bin", np.uint8, "r")
+        self.pixels: NDArray[np.uint8] = np.memmap(folder / "pixels.bin", np.uint8, "r")
 
     def __len__(self) -> int:
         return len(self.index)
@@ -104,6 +111,9 @@ class PackedDataset:
         """Return a read-only view of photo `i`, shape (H, W, 3) BGR, and its faces."""
         entry = self.index[i]
         size = entry["height"] * entry["width"] * 3
-        pixels = self._pixels[entry["offset"] : entry["offset"] + size]
-        photo = LabelledPhoto(entry["name"], self._boxes[i], self._landmarks[i], self._ignored[i])
-        return pixels.reshape(entry["height"], entry["width"], 3), photo
+        pixels = self.pixels[entry["offset"] : entry["offset"] + size]
+        return pixels.reshape(entry["height"], entry["width"], 3), self.labels(i)
+
+    def labels(self, i: int) -> LabelledPhoto:
+        """Return the faces of photo `i` without its pixels."""
+        return LabelledPhoto(self.index[i]["name"], self._boxes[i], self._landmarks[i], self._ignored[i])
