@@ -26,6 +26,14 @@ the model says where a face is and nothing about whose it is.
 """
 
 
+def _landmarks(measured: dict[str, Any]) -> str:
+    return f"""
+Landmarks: mean error {measured["normalised_mean_error"]:.2%} of the face's size
+({measured["normalised_by"]}) on the {measured["found"]} of {measured["photos"]} held-out portraits
+in which the face was found, long side {measured["size"]}.
+"""
+
+
 def model_card(title: str, configuration: dict[str, Any]) -> str:
     """Return the card as Markdown.
 
@@ -40,6 +48,8 @@ def model_card(title: str, configuration: dict[str, Any]) -> str:
     settings = training["settings"]
     notes = {k: v for k, v in training.items() if k not in ("settings", "steps", "history")}
     earlier = sum(stage["steps"] for stage in training["history"])
+    landmarks = metrics.get("landmarks")
+    precision = _landmarks(landmarks) if landmarks else ""
     before = f" The run started from the weights of an earlier one ({earlier:,} steps)." if earlier else ""
     sides = " and ".join(str(side) for side in sorted(set(settings["sizes"])))
     rows = "\n".join(
@@ -75,4 +85,4 @@ beside published ones. Measured on {metrics["date"]} ({metrics["machine"]}) with
 | precision | long side | easy AP | medium AP | hard AP |
 |---|---|---|---|---|
 {rows}
-"""
+{precision}"""

@@ -23,7 +23,8 @@ from featherface.structure import describe
 from .checkpoint import load_model
 from .data.packed import PackedDataset
 from .evaluation import DIFFICULTIES, evaluate, read_ground_truth
-from .evaluation.detectors import Size, open_detector
+from .evaluation.detectors import Size, open_detector, open_faces
+from .evaluation.landmarks import landmark_error, read_keypoints
 from .evaluation.run import find_photos, predict
 from .export import OPSET, export_onnx
 from .model_card import model_card
@@ -71,6 +72,19 @@ def measure(files: dict[str, Path], wider: Path, ground_truth: Path, sizes: list
     }
 
 
+def measure_landmarks(model: Path, table: Path, photos: Path) -> dict[str, Any]:
+    """Measure a model's landmarks on photos of one face with known points, at a long side of 320 px."""
+    settings = Settings(confidence_threshold=0.3)
+    error = landmark_error(open_faces(str(model), 320, settings=settings), photos, read_keypoints(table))
+    return {
+        "photos": error.photos,
+        "found": error.found,
+        "normalised_mean_error": round(error.mean, 4),
+        "normalised_by": "square root of the area of the box around the face's 68 points",
+        "size": 320,
+    }
+
+
 def _configuration(
     name: str, parameters: int, metrics: dict[str, Any], training: dict[str, Any]
 ) -> dict[str, Any]:
@@ -106,6 +120,7 @@ def make_package(
     wider: Path,
     ground_truth: Path,
     notes: dict[str, Any],
+    keypoints: tuple[Path, Path] | None = None,
 ) -> None:
     """Write one model's package and its entry in the manifest.
 
@@ -121,6 +136,9 @@ def make_package(
         To measure on.
     notes : dict
         What the settings don't say: starting weights, teacher, photos, machine.
+    keypoints : tuple of Path, optional
+        A table of 68 points a photo and the folder of its photos, held out from training: the landmarks are
+        measured on them.
     """
     model, extra = load_model(checkpoint)
     title, folder_name, stem = NAMES[model.name]
@@ -149,6 +167,8 @@ def make_package(
     structure = describe(fp32.read_bytes())
     parameters = int(structure.pop("parameters"))
     metrics = measure({"fp32": fp32, "int8": int8}, wider, ground_truth, [640, "original"])
+    if keypoints is not None:
+        metrics["landmarks"] = measure_landmarks(fp32, *keypoints)
     configuration = _configuration(model.name, parameters, metrics, training)
     (folder / "deployment_config.json").write_text(json.dumps(configuration, indent=2) + "\n")
     (folder / "MODEL_CARD.md").write_text(model_card(title, configuration))
@@ -187,12 +207,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--wider", type=Path, required=True)
     parser.add_argument("--ground-truth", type=Path, required=True)
     parser.add_argument(
+        "--keypoints", type=Path, nargs=2, metavar=("CSV", "PHOTOS"), help="68 points a photo, held out"
+    )
+    parser.add_argument(
         "--note", action="append", default=[], metavar="KEY=TEXT", help="told in the model card"
     )
     args = parser.parse_args(arguments)
     notes = {key: text for key, _, text in (item.partition("=") for item in args.note)}
     make_package(
-        args.checkpoint, args.models, PackedDataset(args.pack / "wider"), args.wider, args.ground_truth, notes
+        args.checkpoint,
+        args.models,
+        PackedDataset(args.pack / "wider"),
+        args.wider,
+        args.ground_truth,
+        notes,
+        tuple(args.keypoints) if args.keypoints else None,
     )
 
 
