@@ -103,7 +103,8 @@ def match(
 
     With "atss" (Zhang et al., CVPR 2020), a face's candidates are the priors of each stride's nine nearest
     cells; it takes those that overlap it by at least mean plus standard deviation of the candidates'
-    overlaps, and whose centre lies in it.
+    overlaps, and whose centre lies in it. A face that gets none so takes its best prior, if that overlaps by
+    half of `minimum_iou`; else what it covers is ignored.
 
     Parameters
     ----------
@@ -120,7 +121,7 @@ def match(
         is matched to them.
     strategy : {"iou", "atss"}
     positive_iou, minimum_iou : float
-        Thresholds on the intersection over union, of "iou".
+        Thresholds on the intersection over union.
 
     Returns
     -------
@@ -129,7 +130,7 @@ def match(
     face = torch.full((images, len(priors)), -1, dtype=torch.int64, device=priors.device)
     if len(boxes):
         if strategy == "atss":
-            face = _atss(priors, boxes, owners, images)
+            face = _atss(priors, boxes, owners, images, minimum_iou / 2)
         else:
             face = _by_iou(priors, boxes, owners, images, positive_iou, minimum_iou)
     if ignored is not None and ignored_owners is not None and len(ignored):
@@ -153,8 +154,8 @@ def _by_iou(
     return face
 
 
-def _atss(priors: Tensor, boxes: Tensor, owners: Tensor, images: int) -> Tensor:
-    _, iou = _pairs(boxes, priors)
+def _atss(priors: Tensor, boxes: Tensor, owners: Tensor, images: int, minimum_iou: float) -> Tensor:
+    shared, iou = _pairs(boxes, priors)
     centres = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
     distance = (centres - priors[None, :, :2]).square().sum(-1)
     # two priors a cell, as near as each other
@@ -168,4 +169,12 @@ def _atss(priors: Tensor, boxes: Tensor, owners: Tensor, images: int) -> Tensor:
     mean = (iou * near).sum(1, keepdim=True) / count
     deviation = (((iou - mean).square() * near).sum(1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
     allowed = near & (iou >= mean + deviation) & _centres_inside(boxes, priors) & (iou > 0)
-    return _strongest(iou, allowed, owners, images)
+    face = _strongest(iou, allowed, owners, images)
+    # a face that lies between the cells' centres would be taught as background
+    best_iou, best = iou.max(1)
+    lonely = ~allowed.any(1)
+    covered = (shared >= 0.5 * _area(boxes)[:, None]) & (lonely & (best_iou < minimum_iou))[:, None]
+    face = torch.where((face == -1) & _anywhere(covered, owners, images), -2, face)
+    kept = lonely & (best_iou >= minimum_iou)
+    face[owners[kept], best[kept]] = torch.arange(len(boxes), device=boxes.device)[kept]
+    return face
