@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -20,9 +21,10 @@ from .evaluation.detectors import Size, open_detector
 from .evaluation.run import find_photos, predict
 from .pseudo_label import overlaps
 
-__all__ = ["draw_learning", "draw_mistakes", "draw_precision_recall", "main"]
+__all__ = ["draw_learning", "draw_mistakes", "draw_precision_recall", "main", "recall_by_height"]
 
 _TILE = 150
+_HEIGHTS = (0, 8, 10, 12, 16, 24, 40, 80, 10_000)
 Boxes = dict[str, NDArray[np.float64]]
 
 
@@ -164,6 +166,47 @@ def draw_mistakes(
     _write(output, lambda path: cv2.imwrite(path, np.vstack(lines)))
 
 
+def recall_by_height(
+    found: Boxes, truth: GroundTruth, scales: dict[str, float], *, alarms_per_face: float = 0.2
+) -> dict[tuple[int, int], tuple[int, float]]:
+    """Return how many of the hard faces of each height are found.
+
+    Parameters
+    ----------
+    found : dict of str to ndarray, shape (K, 5)
+        left, top, width, height, score, by photo.
+    truth : GroundTruth
+        From `read_ground_truth`.
+    scales : dict of str to float
+        Pixels of the network's input for a pixel of each photo.
+    alarms_per_face : float
+        The threshold is where so many false alarms come with each face that counts.
+
+    Returns
+    -------
+    dict
+        From lowest and highest height, pixels of the network's input, to the number of faces and the share
+        that is found.
+    """
+    heights, hits, alarms = [], [], []
+    for name, detections in found.items():
+        photo = truth[name]
+        iou = overlaps(_corners(photo.boxes), _corners(detections))
+        for face in np.flatnonzero(photo.counted["hard"]):
+            heights.append(photo.boxes[face, 3] * scales[name])
+            hits.append(max([0.0, *detections[iou[face] >= 0.5, 4].tolist()]))
+        alarms += detections[(iou < 0.5).all(0), 4].tolist()
+    worst = sorted(alarms, reverse=True)
+    allowed = int(len(heights) * alarms_per_face)
+    threshold = worst[allowed] if allowed < len(worst) else 0.0
+    tall, right = np.array(heights), np.array(hits) > threshold
+    table = {}
+    for low, high in pairwise(_HEIGHTS):
+        these = (tall >= low) & (tall < high)
+        table[low, high] = (int(these.sum()), float(right[these].mean()) if these.any() else float("nan"))
+    return table
+
+
 def _size(text: str) -> Size:
     return "original" if text == "original" else int(text)
 
@@ -178,7 +221,9 @@ def main(arguments: list[str] | None = None) -> None:
     precision.add_argument("--model", nargs="+", required=True, metavar="NAME=MODEL", help="ours or a peer's")
     mistakes = commands.add_parser("mistakes", help="a sheet of the worst misses and false alarms")
     mistakes.add_argument("--model", nargs=1, required=True, metavar="NAME=MODEL")
-    for command in (precision, mistakes):
+    heights = commands.add_parser("heights", help="which heights of faces are found, as a table")
+    heights.add_argument("--model", nargs="+", required=True, metavar="NAME=MODEL", help="ours or a peer's")
+    for command in (precision, mistakes, heights):
         command.add_argument("--wider", type=Path, required=True)
         command.add_argument("--ground-truth", type=Path, required=True)
         command.add_argument("--size", type=_size, default=640, help="long side in pixels, or 'original'")
@@ -194,6 +239,15 @@ def main(arguments: list[str] | None = None) -> None:
     found = {name: predict(open_detector(model, args.size), photos) for name, model in named.items()}
     if args.kind == "mistakes":
         draw_mistakes(next(iter(found.values())), truth, photos, args.output)
+        return
+    if args.kind == "heights":
+        sides = {name: max(cv2.imread(str(path)).shape[:2]) for name, path in photos.items()}
+        scales = {name: 1.0 if args.size == "original" else args.size / side for name, side in sides.items()}
+        tables = {name: recall_by_height(boxes, truth, scales) for name, boxes in found.items()}
+        print("height in pixels | faces | " + " | ".join(tables))
+        for (low, high), (faces, _) in next(iter(tables.values())).items():
+            shares = " | ".join(f"{table[low, high][1]:.2f}" for table in tables.values())
+            print(f"{low} to {high} | {faces} | {shares}")
         return
     evaluations = {name: evaluate(boxes, truth) for name, boxes in found.items()}
     draw_precision_recall(evaluations, args.output, f"{len(photos)} photos, long side {args.size}")

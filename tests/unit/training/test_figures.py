@@ -7,7 +7,12 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from featherface_training.evaluation import PhotoTruth, evaluate
-from featherface_training.figures import draw_learning, draw_mistakes, draw_precision_recall
+from featherface_training.figures import (
+    draw_learning,
+    draw_mistakes,
+    draw_precision_recall,
+    recall_by_height,
+)
 
 FACES = np.array([[10.0, 10, 30, 30], [60, 60, 20, 20]])
 TRUTH = {"a": PhotoTruth(FACES, {level: np.array([True, True]) for level in ("easy", "medium", "hard")})}
@@ -58,3 +63,13 @@ def test_the_sheet_shows_the_miss_and_the_false_alarm_and_not_the_hit(tmp_path):
     # misses: the red face, then the green one, found at 0.9; false alarms: the blue corner, then nothing
     assert [int(colour.argmax()) for colour in middle[:3]] == [2, 1, 0]
     assert middle[3].max() == 0
+
+
+def test_recall_is_counted_by_height_at_the_networks_input():
+    table = recall_by_height(FOUND, TRUTH, {"a": 0.5}, alarms_per_face=0.5)
+    # heights 15 and 10 of the input; the first is found, and one false alarm to two faces is allowed
+    assert table[12, 16] == (1, 1.0)
+    assert table[10, 12] == (1, 0.0)
+    assert sum(faces for faces, _ in table.values()) == 2
+    drowned = {"a": np.array([[11.0, 10, 30, 30, 0.9], [90, 5, 9, 9, 0.95]])}
+    assert recall_by_height(drowned, TRUTH, {"a": 0.5})[12, 16] == (1, 0.0)
