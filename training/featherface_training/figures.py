@@ -250,6 +250,8 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{low} to {high} | {faces} | {shares}")
         return
     evaluations = {name: evaluate(boxes, truth) for name, boxes in found.items()}
+    for name, curves in evaluations.items():
+        print(f"{name}: " + " / ".join(f"{curves[d].average_precision:.4f}" for d in DIFFICULTIES))
     draw_precision_recall(evaluations, args.output, f"{len(photos)} photos, long side {args.size}")
 
 
