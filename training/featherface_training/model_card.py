@@ -13,12 +13,9 @@ the model says where a face is and nothing about whose it is.
 ## Limits
 
 - Faces below about 10 px at the model's input size are mostly missed; use a larger input size.
-- Trained on news and event photos of people, none without: **false alarms on animals and on large round
-  things come with high confidence**. On the sample photos of `make demo` both models mark parts of a cat and
-  a cup.
-  Where such photos are common, raise the confidence threshold and look at what is left.
-- Few large faces were seen in training: a face that fills the photo is found worse than a middling one, which
-  is why AP at original size is lower than at 640. Shrink large photos (the default long side does).
+- **False alarms on animals, hands, dolls and drawings come with high confidence.** Where such photos are common,
+  raise the confidence threshold and look at what is left.
+- A face that fills the photo is found worse than a middling one. Shrink large photos (the default long side does).
 - Faces that are strongly rotated, heavily occluded, very dark or drawn, and profiles, score lower.
 - No audit over skin tones, ages or sexes has been made. WIDER FACE carries no such labels and is not a
   balanced sample; measure on your own photos before you rely on it.
