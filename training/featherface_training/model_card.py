@@ -13,9 +13,9 @@ the model says where a face is and nothing about whose it is.
 ## Limits
 
 - Faces below about 10 px at the model's input size are mostly missed; use a larger input size.
-- **False alarms on animals, hands, dolls and drawings come with high confidence.** Where such photos are common,
+- **False alarms on animals, hands, dolls and drawings come with high confidence.** Where they are common,
   raise the confidence threshold and look at what is left.
-- A face that fills the photo is found worse than a middling one. Shrink large photos (the default long side does).
+- A face that fills the photo is found worse than a middling one. Shrink large photos.
 - Faces that are strongly rotated, heavily occluded, very dark or drawn, and profiles, score lower.
 - No audit over skin tones, ages or sexes has been made. WIDER FACE carries no such labels and is not a
   balanced sample; measure on your own photos before you rely on it.
