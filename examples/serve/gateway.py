@@ -6,13 +6,14 @@ import base64
 import json
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
-__all__ = ["LambdaHandler", "Page", "serve"]
+__all__ = ["LambdaHandler", "Page", "serve", "serving"]
 
 LambdaHandler = Callable[[dict[str, Any], Any], Mapping[str, Any]]
 
@@ -140,3 +141,17 @@ def serve(
             """Say nothing: the handler logs each request itself."""
 
     return ThreadingHTTPServer(("127.0.0.1", port), Gateway)
+
+
+@contextmanager
+def serving(handler: LambdaHandler, binary_types: tuple[str, ...]) -> Iterator[str]:
+    """Serve a handler in a thread, on any free port, and give its address."""
+    server = serve(handler, binary_types)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -6,7 +6,7 @@ Learning curves from runs' logs; precision over recall of any detectors; a sheet
 import argparse
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,10 +16,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from .evaluation import DIFFICULTIES, Evaluation, GroundTruth, evaluate, read_ground_truth
+from .evaluation import DIFFICULTIES, Evaluation, GroundTruth, PhotoTruth, evaluate, read_ground_truth
+from .evaluation.boxes import overlaps
 from .evaluation.detectors import Size, open_detector
 from .evaluation.run import find_photos, predict
-from .pseudo_label import overlaps
 
 __all__ = ["draw_learning", "draw_mistakes", "draw_precision_recall", "main", "recall_by_height"]
 
@@ -99,16 +99,27 @@ def _corners(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:4]], 1)
 
 
+def _compared(
+    found: Boxes, truth: GroundTruth
+) -> Iterator[tuple[str, PhotoTruth, NDArray[np.float64], NDArray[np.float64]]]:
+    """Yield each photo's name, its faces, its detections, and their overlaps (faces, detections)."""
+    for name, detections in found.items():
+        photo = truth[name]
+        yield name, photo, detections, overlaps(_corners(photo.boxes), _corners(detections))
+
+
+def _confidence(detections: NDArray[np.float64], iou: NDArray[np.float64]) -> float:
+    """Return the score of the best detection that covers a face, 0 if none does."""
+    return max([0.0, *detections[iou >= 0.5, 4].tolist()])
+
+
 def _mistakes(found: Boxes, truth: GroundTruth) -> tuple[list[tuple[float, str, NDArray[np.float64]]], ...]:
     """Return misses (how confidently the face was found nevertheless, photo, box) and false alarms."""
     misses, alarms = [], []
-    for name, detections in found.items():
-        photo = truth[name]
+    for name, photo, detections, iou in _compared(found, truth):
         faces, boxes = _corners(photo.boxes), _corners(detections)
-        iou = overlaps(faces, boxes)
         for face in np.flatnonzero(photo.counted["easy"]):
-            hits = detections[iou[face] >= 0.5, 4]
-            misses.append((float(hits.max()) if len(hits) else 0.0, name, faces[face]))
+            misses.append((_confidence(detections, iou[face]), name, faces[face]))
         # away from every face, also those that don't count: a box that is merely imprecise is not meant
         free = (iou < 0.2).all(0) if len(faces) else np.ones(len(boxes), bool)
         alarms += [(float(-detections[i, 4]), name, boxes[i]) for i in np.flatnonzero(free)]
@@ -189,12 +200,10 @@ def recall_by_height(
         that is found.
     """
     heights, hits, alarms = [], [], []
-    for name, detections in found.items():
-        photo = truth[name]
-        iou = overlaps(_corners(photo.boxes), _corners(detections))
+    for name, photo, detections, iou in _compared(found, truth):
         for face in np.flatnonzero(photo.counted["hard"]):
             heights.append(photo.boxes[face, 3] * scales[name])
-            hits.append(max([0.0, *detections[iou[face] >= 0.5, 4].tolist()]))
+            hits.append(_confidence(detections, iou[face]))
         alarms += detections[(iou < 0.5).all(0), 4].tolist()
     worst = sorted(alarms, reverse=True)
     allowed = int(len(heights) * alarms_per_face)

@@ -17,22 +17,13 @@ from tqdm import tqdm
 
 from .data.annotations import write_annotations
 from .data.wider import LabelledPhoto
+from .evaluation.boxes import overlaps
 from .evaluation.landmarks import five_points, read_keypoints
 from .evaluation.peers import Found, Peer
 
-__all__ = ["agree", "main", "overlaps", "read_voc"]
+__all__ = ["agree", "main", "read_voc"]
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-
-
-def overlaps(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the intersection over union of corner boxes (M, 4) and (N, 4): shape (M, N)."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(-1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a, b)]
-    union: NDArray[np.float64] = areas[0][:, None] + areas[1][None] - shared
-    return shared / np.maximum(union, 1e-9)
 
 
 def agree(

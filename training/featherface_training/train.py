@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from .data.annotations import read_annotations
 from .data.device import DeviceCrops
 from .data.loader import Batch, epoch_batches
 from .data.mixture import Mixture, epoch_steps
-from .data.packed import PackedDataset, pack
+from .data.packed import PackedDataset, is_packed, pack
 from .data.wider import read_wider
 from .ema import AveragedModel
 from .initialise import initialise_backbone
@@ -149,22 +150,15 @@ class Trainer:
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         s = self.settings
         if self.crops is not None:
-            return self.crops.batches(
-                seed=s.seed,
-                epoch=epoch,
-                batch=s.batch,
-                sizes=s.sizes,
-                augmentation=s.augmentation,
-                start=start,
-            )
-        return epoch_batches(
-            self.data,
+            batches = self.crops.batches
+        else:
+            batches = partial(epoch_batches, self.data, workers=self.workers)
+        return batches(
             seed=s.seed,
             epoch=epoch,
             batch=s.batch,
             sizes=s.sizes,
             augmentation=s.augmentation,
-            workers=self.workers,
             start=start,
         )
 
@@ -314,12 +308,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _data(wider: Path, labels: Path, packs: Path, extras: list[str], shares: dict[str, float]) -> Mixture:
     """Pack what is not packed yet, each data set in a folder of its own."""
-    pack(read_wider(wider, labels), packs / "wider")
+    # labels are read for packing only: a pack holds them
+    if not is_packed(packs / "wider"):
+        pack(read_wider(wider, labels), packs / "wider")
     others = {}
     for item in extras:
         name, _, source = item.partition("=")
         annotations, _, photos = source.rpartition(":")
-        pack(read_annotations(Path(annotations), Path(photos)), packs / name)
+        if not is_packed(packs / name):
+            pack(read_annotations(Path(annotations), Path(photos)), packs / name)
         others[name] = PackedDataset(packs / name)
     return Mixture(PackedDataset(packs / "wider"), others, shares)
 

@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import sys
-import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -200,14 +199,9 @@ def context() -> Context:
 @pytest.fixture(scope="session")
 def api_url(detect_handler: Callable[..., dict[str, Any]]) -> Iterator[str]:
     """The API over HTTP, as `make serve` runs it."""
-    from examples.serve.gateway import serve
+    from examples.serve.gateway import serving
 
     from detect.requests import BINARY_TYPES
 
-    server = serve(detect_handler, BINARY_TYPES)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(detect_handler, BINARY_TYPES) as url:
+        yield url

@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib
 import os
 import subprocess
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from examples.serve.gateway import serve
+from examples.serve.gateway import serving
 from template_tables import template_table
 
 from detect.requests import BINARY_TYPES
@@ -67,13 +66,8 @@ def url(
         )
         return answer
 
-    server = serve(handler, BINARY_TYPES)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(handler, BINARY_TYPES) as url:
+        yield url
 
 
 def test_whatever_the_description_allows_gets_a_described_answer(url: str, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from featherface_training.data.annotations import read_annotations  # noqa: E402
+from featherface_training.evaluation.boxes import overlaps  # noqa: E402
 from featherface_training.evaluation.peers import Found  # noqa: E402
-from featherface_training.pseudo_label import agree, main, overlaps, read_voc  # noqa: E402
+from featherface_training.pseudo_label import agree, main, read_voc  # noqa: E402
 
 
 def found(*rows):

@@ -6,6 +6,7 @@ recoloured, is decided by the same random numbers' scheme as in `loader`: by see
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -133,13 +134,14 @@ class DeviceCrops:
             images[fourfold] = rows.reshape(-1, 3, size, size)
         return images
 
+    def _column(self, crops: list[_Crop], name: str, axes: int) -> Tensor:
+        """Return one attribute of all crops, shape (N, 1, ...) of so many axes."""
+        values = torch.tensor([getattr(crop, name) for crop in crops], device=self.device)
+        return values.view(-1, *[1] * (axes - 1))
+
     def _look(self, crops: list[_Crop], size: int, generator: torch.Generator) -> Tensor:
         """Cut, resize and recolour: (N, 3, S, S), uint8."""
-
-        def column(name: str) -> Tensor:
-            values = torch.tensor([getattr(crop, name) for crop in crops], device=self.device)
-            return values.view(-1, 1, 1, 1)
-
+        column = partial(self._column, crops, axes=4)
         image = self._cut(crops, size)
         grey = (image * torch.tensor(_GREY, device=self.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
         image = grey + (image - grey) * column("saturation")
@@ -161,31 +163,25 @@ class DeviceCrops:
 
     def _cut(self, crops: list[_Crop], size: int) -> Tensor:
         """Sample each crop's square bilinearly, at four points a pixel where it shrinks: (N, 3, S, S)."""
-
-        def column(name: str) -> Tensor:
-            return torch.tensor([getattr(crop, name) for crop in crops], device=self.device).view(-1, 1)
-
+        column = partial(self._column, crops, axes=2)
+        left, top = column("left"), column("top")
+        frame = tuple(self._column(crops, name, axes=3) for name in ("offset", "height", "width"))
         step = column("side") / size
         steps = torch.arange(size, device=self.device)
         ahead = torch.where(column("mirrored"), size - 1 - steps, steps)
+        # a crop that grows is sampled at its pixels' centres alone
+        spread = (step > 1).float()
         shifts = (-0.25, 0.25) if max(crop.side for crop in crops) > size else (0.0,)
         total = torch.zeros((len(crops), 3, size, size), device=self.device)
         for dy in shifts:
             for dx in shifts:
-                # a crop that grows is sampled at its pixels' centres alone
-                spread = (step > 1).float()
-                x = column("left") + (ahead + 0.5 + dx * spread) * step - 0.5
-                y = column("top") + (steps + 0.5 + dy * spread) * step - 0.5
-                total += self._bilinear(crops, x, y)
+                x = left + (ahead + 0.5 + dx * spread) * step - 0.5
+                y = top + (steps + 0.5 + dy * spread) * step - 0.5
+                total += self._bilinear(*frame, x, y)
         return total / len(shifts) ** 2
 
-    def _bilinear(self, crops: list[_Crop], x: Tensor, y: Tensor) -> Tensor:
+    def _bilinear(self, offset: Tensor, height: Tensor, width: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Read the photos at columns x (N, S) and rows y (N, S); outside of them there is the mean colour."""
-
-        def column(name: str) -> Tensor:
-            return torch.tensor([getattr(crop, name) for crop in crops], device=self.device).view(-1, 1, 1)
-
-        width, height = column("width"), column("height")
         mean = torch.tensor(BGR_MEAN, dtype=torch.float32, device=self.device)
         channels = torch.arange(3, device=self.device)
         total = torch.zeros((*y.shape, x.shape[1], 3), device=self.device)
@@ -195,7 +191,7 @@ class DeviceCrops:
                 r, c = row.long().unsqueeze(2), col.long().unsqueeze(1)
                 inside = (r >= 0) & (r < height) & (c >= 0) & (c < width)
                 place = (r.clamp(min=0).minimum(height - 1) * width + c.clamp(min=0).minimum(width - 1)) * 3
-                values = self._pixels[(column("offset") + place).unsqueeze(-1) + channels].float()
+                values = self._pixels[(offset + place).unsqueeze(-1) + channels].float()
                 values = torch.where(inside.unsqueeze(-1), values, mean)
                 weight = row_weight.unsqueeze(2) * col_weight.unsqueeze(1)
                 total += values * weight.unsqueeze(-1)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from .wider import LabelledPhoto
 
-__all__ = ["PackedDataset", "pack"]
+__all__ = ["PackedDataset", "is_packed", "pack"]
 
 
 def pack(photos: Sequence[tuple[Path, LabelledPhoto]], target: Path, *, limit: int = 1280) -> None:
@@ -37,7 +37,7 @@ def pack(photos: Sequence[tuple[Path, LabelledPhoto]], target: Path, *, limit: i
     ValueError
         If a photo can't be read.
     """
-    if (target / "index.json").is_file():
+    if is_packed(target):
         return
     target.mkdir(parents=True, exist_ok=True)
     index: list[dict[str, object]] = []
@@ -71,6 +71,11 @@ def pack(photos: Sequence[tuple[Path, LabelledPhoto]], target: Path, *, limit: i
     np.savez(target / "faces.npz", **{name: np.concatenate(parts) for name, parts in columns.items()})
     # written last: its presence says that the pack is whole
     (target / "index.json").write_text(json.dumps(index))
+
+
+def is_packed(target: Path) -> bool:
+    """Return whether `pack` has finished there."""
+    return (target / "index.json").is_file()
 
 
 class PackedDataset:
