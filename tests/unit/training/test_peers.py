@@ -54,3 +54,9 @@ def test_an_evaluation_takes_a_peer_by_its_path(peers):
     detect = open_detector(str(peers.make("scrfd")), "original", threads=1)
     rows = detect(cv2.imencode(".png", PHOTO)[1].tobytes())
     np.testing.assert_allclose(rows, [[16, 8, 32, 48, 0.9]], atol=1e-3)
+
+
+def test_a_fixed_input_that_is_too_small_says_so(peers):
+    path = peers.write("fixed", peers.scrfd(), (1, 3, 64, 64))
+    with pytest.raises(EvaluationError, match="takes 64x64 pixels only, and the photo needs 96x96"):
+        Peer(path, threads=1)(PHOTO, 96)

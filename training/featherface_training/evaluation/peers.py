@@ -167,6 +167,11 @@ class Peer:
         long_side : int
             Of the network's input, pixels. Resized by OpenCV's bilinear, which does not smooth, as the
             published figures of peers were taken with.
+
+        Raises
+        ------
+        EvaluationError
+            If the network's input is fixed and smaller.
         """
         height, width = rgb.shape[:2]
         transform = plan(width, height, long_side, "long_side")
@@ -175,6 +180,11 @@ class Peer:
         shape = [
             f if isinstance(f, int) else b for f, b in zip(source.shape[2:], transform.bucket, strict=True)
         ]
+        if shape[0] < transform.scaled_height or shape[1] < transform.scaled_width:
+            raise EvaluationError(
+                f"this network takes {shape[1]}x{shape[0]} pixels only, and the photo needs "
+                f"{transform.scaled_width}x{transform.scaled_height}: choose a smaller size"
+            )
         image = cv2.resize(rgb, (transform.scaled_width, transform.scaled_height)).astype(np.float32)
         canvas = np.zeros((*shape, 3), np.float32)
         canvas[: image.shape[0], : image.shape[1]] = (
