@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from cfnlint.api import lint_file
+from layers.emulator import VARIABLES
 
 from detect.openapi import document
 from detect.requests import BINARY_TYPES
@@ -73,6 +74,13 @@ def test_messages_stay_hidden_for_six_time_outs(template: dict[str, Any]) -> Non
         properties(template, "UploadQueue")["VisibilityTimeout"]
         == 6 * properties(template, "IngestFunction")["Timeout"]
     )
+
+
+def test_what_is_measured_allocates_as_what_is_deployed(template: dict[str, Any]) -> None:
+    deployed = template["Globals"]["Function"]["Environment"]["Variables"]
+    names = {name for name in deployed if name.startswith("MALLOC_")}
+    assert names
+    assert {name: deployed[name] for name in names} == {name: VARIABLES[name] for name in names}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
