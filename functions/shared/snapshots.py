@@ -34,7 +34,7 @@ def load_ahead() -> None:
     from importlib import import_module
 
     readers = (f"PIL.{name}ImagePlugin" for name in ("Jpeg", "Png", "WebP", "Bmp"))
-    for name in ("detect.multipart", *readers):
+    for name in ("detect.multipart", "detect.rekognition", "detect.uploads", *readers):
         import_module(name)
     client("s3")
 

@@ -39,10 +39,12 @@ def test_a_raw_photo_gets_what_the_detector_says(
     assert set(answer["timings"]) == {"decode_ms", "inference_ms", "total_ms"}
 
 
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.encodebytes])
 def test_base64_in_json_gets_the_same_answer(
-    call: Call, reference: Detector, sample: Callable[[str], bytes]
+    call: Call, reference: Detector, sample: Callable[[str], bytes], encode: Callable[[bytes], bytes]
 ) -> None:
-    text = base64.b64encode(sample(PHOTO)).decode()
+    # with line breaks or without
+    text = encode(sample(PHOTO)).decode()
     status, answer = call("POST", "/v1/detect", json_body={"image": text})
     assert status == 200
     assert detections(answer) == reference.detect(sample(PHOTO)).to_dict()
