@@ -145,6 +145,8 @@ GONE = {"bucket": "photos-of-the-tests", "key": "no such photo"}
         ({"json_body": {"image": IMAGE, "input_size": [640]}}, 422, "invalid_option"),
         ({"json_body": {"image": IMAGE, "landmarks": "maybe"}}, 422, "invalid_option"),
         ({"json_body": {"image": IMAGE}, "query": {"nms_threshold": "a"}}, 422, "invalid_option"),
+        ({"json_body": {"image": IMAGE}, "query": {"nms_threshold": "NaN"}}, 422, "invalid_option"),
+        ({"json_body": {"image": IMAGE}, "query": {"input_size": "1" * 5000}}, 422, "invalid_option"),
         (
             {"json_body": {"image": IMAGE, "max_detections": 1}, "query": {"max_detections": "1"}},
             422,
@@ -159,6 +161,12 @@ def test_errors_are_problem_details(call: Call, request_: dict[str, Any], status
     assert answer["type"] == f"urn:featherface:problem:{code}"
     assert set(answer) == {"type", "title", "status", "detail", "code", "request_id"}
     assert "Traceback" not in json.dumps(answer)
+
+
+def test_a_problem_does_not_repeat_all_that_was_sent(call: Call) -> None:
+    query = {"input_size": "1" * 5000}
+    _, problem = call("POST", "/v1/detect", json_body={"image": IMAGE}, query=query)
+    assert len(problem["detail"]) < 200
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/v1/nothing"), ("DELETE", "/v1/health")])

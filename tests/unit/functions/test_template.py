@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from cfnlint.api import lint_file
@@ -67,6 +68,21 @@ def test_every_described_operation_reaches_its_function_with_a_known_caller(temp
 def test_the_gateway_passes_photos_on_as_bytes(template: dict[str, Any]) -> None:
     types = {name.replace("~1", "/") for name in properties(template, "Api")["BinaryMediaTypes"]}
     assert types == set(BINARY_TYPES)
+
+
+def test_what_the_gateway_refuses_itself_is_a_problem_of_the_api_s_form(template: dict[str, Any]) -> None:
+    responses = properties(template, "Api")["GatewayResponses"]
+    assert {"UNAUTHORIZED", "ACCESS_DENIED", "THROTTLED", "REQUEST_TOO_LARGE", "INTEGRATION_TIMEOUT"} <= set(
+        responses
+    )
+    schema = document()["components"]["schemas"]["Problem"]
+    for response in responses.values():
+        (text,) = response["ResponseTemplates"].values()
+        problem = json.loads(text)
+        jsonschema.validate(problem, schema)
+        assert problem["status"] == response["StatusCode"]
+        assert problem["type"].endswith(problem["code"])
+        assert response["ResponseParameters"]["Headers"]["Content-Type"] == "'application/problem+json'"
 
 
 def test_messages_stay_hidden_for_six_time_outs(template: dict[str, Any]) -> None:
