@@ -1,6 +1,6 @@
 """Make a model package from a checkpoint: `python -m featherface_training.package --help`.
 
-Exports, quantises, measures, and writes the package's files and the manifest's entry.
+Calibrates, exports, quantises, measures, and writes the package's files and the manifest's entry.
 """
 
 import argparse
@@ -8,11 +8,13 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from featherface import Settings, __version__
@@ -20,10 +22,12 @@ from featherface.priors import CENTRE_VARIANCE, LEVELS, SIZE_VARIANCE
 from featherface.resize import MEAN_BGR, STRIDE
 from featherface.structure import describe
 
+from .calibrate import calibrate
 from .checkpoint import load_model
 from .data.packed import PackedDataset
-from .evaluation import DIFFICULTIES, evaluate, read_ground_truth
-from .evaluation.detectors import Size, open_detector, open_faces
+from .evaluation import DIFFICULTIES, GroundTruth, evaluate, read_ground_truth
+from .evaluation.calibration import Judged, Reliability, judge, reliability
+from .evaluation.detectors import ScoredBoxes, Size, open_detector, open_faces
 from .evaluation.landmarks import landmark_error, read_keypoints
 from .evaluation.run import find_photos, predict
 from .export import OPSET, export_onnx
@@ -47,14 +51,38 @@ def _entry(path: Path, models: Path) -> dict[str, Any]:
     }
 
 
+def _reliability(predictions: dict[str, ScoredBoxes], truth: GroundTruth) -> Reliability:
+    def judged() -> Iterator[Judged]:
+        for name, found in predictions.items():
+            faces = truth[name].boxes
+            corners = np.concatenate([found[:, :2], found[:, :2] + found[:, 2:4], found[:, 4:]], 1)
+            known = np.concatenate([faces[:, :2], faces[:, :2] + faces[:, 2:]], 1)
+            yield judge(corners, known, truth[name].counted["hard"])
+
+    return reliability(Judged.together(judged()))
+
+
 def measure(files: dict[str, Path], wider: Path, ground_truth: Path, sizes: list[Size]) -> dict[str, Any]:
-    """Evaluate model files on the photos of WIDER FACE val that are present."""
+    """Evaluate model files on the photos of WIDER FACE val that are present.
+
+    The first file's confidences are compared, at the first size, with the share of detections that are right.
+    """
     truth = read_ground_truth(ground_truth)
     photos = find_photos(wider, truth)
     results = []
+    confidences: dict[str, Any] | None = None
     for precision, path in files.items():
         for size in sizes:
-            curves = evaluate(predict(open_detector(str(path), size), photos), truth)
+            predictions = predict(open_detector(str(path), size), photos)
+            curves = evaluate(predictions, truth)
+            if confidences is None:
+                table = _reliability(predictions, truth)
+                confidences = {
+                    "size": size,
+                    "error": round(table.error, 4),
+                    "detections": table.count.tolist(),
+                    "right": [None if np.isnan(share) else round(float(share), 3) for share in table.right],
+                }
             results.append(
                 {
                     "precision": precision,
@@ -69,6 +97,7 @@ def measure(files: dict[str, Path], wider: Path, ground_truth: Path, sizes: list
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, CPU provider",
         "average_precision": results,
+        "confidence": confidences,
     }
 
 
@@ -131,7 +160,7 @@ def make_package(
     models : Path
         The models folder; other models' entries stay.
     data : PackedDataset
-        Training photos, to calibrate int8 on.
+        Training photos, to calibrate confidences and int8 on.
     wider, ground_truth : Path
         To measure on.
     notes : dict
@@ -145,12 +174,14 @@ def make_package(
     folder = models / folder_name
     folder.mkdir(parents=True, exist_ok=True)
     fp32, int8 = folder / f"{stem}.onnx", folder / f"{stem}_int8.onnx"
+    calibration = calibrate(model, data)
     export_onnx(model, fp32)
     quantize(fp32, int8, data)
     training = {
         "settings": extra["settings"],
         "steps": extra["step"],
         "history": extra.get("history", []),
+        "calibration": asdict(calibration),
         **notes,
     }
     weights = folder / f"{stem}.pth"

@@ -169,7 +169,17 @@ def main(arguments: list[str] | None = None) -> None:
         {path.stem: path for path in args.voc.rglob("*.xml")} if args.voc else {},
         read_keypoints(args.keypoints) if args.keypoints else {},
     )
-    print(f"{write_annotations(args.output, photos)} photos labelled in {args.output}")
+    faces = regions = 0
+
+    def counted() -> Iterator[LabelledPhoto]:
+        nonlocal faces, regions
+        for photo in photos:
+            faces += len(photo.boxes)
+            regions += len(photo.ignored)
+            yield photo
+
+    labelled = write_annotations(args.output, counted())
+    print(f"{args.output}: {labelled} photos, {faces} faces, {regions} ignored regions")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from featherface_training.models import EXPECTED_PARAMETERS, build_model, count_parameters  # noqa: E402
+from featherface_training.models.layers import ChannelShuffle  # noqa: E402
 
 
 @pytest.mark.parametrize("name", ["v1", "nano"])
@@ -43,3 +44,13 @@ def test_all_parameters_but_the_one_that_the_published_cell_ignores_get_gradient
 def test_an_unknown_model_is_refused():
     with pytest.raises(ValueError, match="'v1' or 'nano', got 'v2'"):
         build_model("v2")
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+def test_a_shuffle_keeps_the_layout_of_a_training_batch_and_gives_the_same(groups):
+    shuffle = ChannelShuffle(8, groups)
+    planes = torch.randn(2, 8, 3, 5)
+    last = planes.to(memory_format=torch.channels_last)
+    trained = shuffle.train()(last)
+    assert trained.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(trained, shuffle.eval()(planes))

@@ -81,7 +81,7 @@ def label(tmp_path, photos, peers):
 
 def test_labelling_a_folder(label, peers, photos, capsys):
     output = label(kinds=("scrfd", "retinaface", "yunet"))
-    assert "2 photos labelled" in capsys.readouterr().out
+    assert "2 photos, 2 faces, 0 ignored regions" in capsys.readouterr().out
     pairs = read_annotations(output, photos)
     assert [photo.name for _, photo in pairs] == ["a.png", "deep/b.png"]
     for _, photo in pairs:

@@ -1,0 +1,132 @@
+"""How far a detector's confidence is the probability that it is right."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .boxes import overlaps
+
+__all__ = ["Calibration", "Judged", "Reliability", "fit", "judge", "reliability"]
+
+# confidences are finite in the logit from here on
+_EDGE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Detections and whether each is right.
+
+    Attributes
+    ----------
+    confidence : ndarray, shape (K,), float64
+    right : ndarray, shape (K,), bool
+    """
+
+    confidence: NDArray[np.float64]
+    right: NDArray[np.bool_]
+
+    @classmethod
+    def together(cls, parts: "Iterable[Judged]") -> "Judged":
+        """Join what was judged photo by photo."""
+        parts = list(parts)
+        return cls(
+            np.concatenate([np.empty(0), *(p.confidence for p in parts)]),
+            np.concatenate([np.empty(0, bool), *(p.right for p in parts)]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The calibrated logit is `scale` times the model's plus `shift`; a positive scale keeps the order."""
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """Confidence beside the share of right detections, in ten equal intervals of confidence.
+
+    Attributes
+    ----------
+    count : ndarray, shape (10,), int64
+    confidence, right : ndarray, shape (10,), float64
+        Means; NaN where an interval is empty.
+    error : float
+        Expected calibration error (Naeini et al., AAAI 2015): the mean difference, weighted by count.
+    """
+
+    count: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    right: NDArray[np.float64]
+    error: float
+
+
+def judge(
+    found: NDArray[np.float64], faces: NDArray[np.float64], counted: NDArray[np.bool_], *, iou: float = 0.5
+) -> Judged:
+    """Judge one photo's detections, the most confident first; a second one of the same face is wrong.
+
+    Parameters
+    ----------
+    found : ndarray, shape (K, 5)
+        Left, top, right, bottom in pixels, and the confidence.
+    faces : ndarray, shape (F, 4)
+        Corners of the known faces.
+    counted : ndarray, shape (F,), bool
+        Detections of the other faces are neither right nor wrong, and left out.
+    iou : float
+        Least overlap of a right detection.
+    """
+    found = found[np.argsort(-found[:, 4], kind="stable")]
+    shared = overlaps(found[:, :4], faces)
+    right, kept, taken = np.zeros(len(found), bool), np.ones(len(found), bool), np.zeros(len(faces), bool)
+    for i, row in enumerate(shared):
+        if len(faces) and row.max() >= iou:
+            face = int(row.argmax())
+            kept[i] = counted[face]
+            right[i] = not taken[face]
+            taken[face] = True
+    return Judged(found[kept, 4], right[kept])
+
+
+def _logit(confidence: NDArray[np.float64]) -> NDArray[np.float64]:
+    confidence = np.clip(confidence, _EDGE, 1 - _EDGE)
+    logit: NDArray[np.float64] = np.log(confidence / (1 - confidence))
+    return logit
+
+
+def fit(judged: Judged) -> Calibration:
+    """Fit scale and shift by logistic regression (Platt, Advances in Large Margin Classifiers, 1999).
+
+    Without detections, or where confidence does not go along with being right (a model that has hardly
+    trained), nothing is changed.
+    """
+    from scipy.optimize import minimize
+
+    if not len(judged.right):
+        return Calibration()
+    logit = _logit(judged.confidence)
+    positive = int(judged.right.sum())
+    # Platt's targets keep the fit finite where the two kinds are apart
+    target = np.where(judged.right, (positive + 1) / (positive + 2), 1 / (len(logit) - positive + 2))
+
+    def loss(parameters: NDArray[np.float64]) -> float:
+        margin = parameters[0] * logit + parameters[1]
+        return float((np.logaddexp(0, margin) - target * margin).mean())
+
+    scale, shift = minimize(loss, np.array([1.0, 0.0]), method="BFGS").x
+    return Calibration(float(scale), float(shift)) if scale > 0 else Calibration()
+
+
+def reliability(judged: Judged) -> Reliability:
+    """Compare confidence and truth."""
+    which = np.minimum((judged.confidence * 10).astype(int), 9)
+    count = np.bincount(which, minlength=10)
+    with np.errstate(invalid="ignore"):
+        confidence = np.bincount(which, judged.confidence, 10) / count
+        right = np.bincount(which, judged.right, 10) / count
+    error = float(np.nansum(np.abs(confidence - right) * count) / max(1, count.sum()))
+    return Reliability(count, confidence, right, error)
