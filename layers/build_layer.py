@@ -67,7 +67,9 @@ UNUSED_PARTS = (
         f"aws_lambda_powertools/utilities/{name}"
         for name in (
             "auth_alpha",
+            "batch",
             "circuit_breaker",
+            "data_classes",
             "data_masking",
             "feature_flags",
             "kafka",
@@ -90,7 +92,7 @@ sys.path[:0] = [{layer!r}, {functions!r}]
 import numpy, onnxruntime, PIL
 assert all(module.__file__.startswith({layer!r}) for module in (numpy, onnxruntime, PIL))
 import detect.handler
-import aws_lambda_powertools.utilities.batch
+import aws_lambda_powertools
 from featherface import Detector, load_settings
 for profile in {profiles!r}:
     load_settings(profile)

@@ -7,6 +7,7 @@ curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' http://127.0.0.1:808
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -26,14 +27,19 @@ def main() -> int:
     sys.path.insert(0, str(ROOT / "functions"))
     os.environ.setdefault("POWERTOOLS_TRACE_DISABLED", "true")
     from detect.handler import lambda_handler
-    from detect.openapi import text
+    from detect.openapi import document
     from detect.requests import BINARY_TYPES
     from examples.serve.gateway import Page, serve
     from examples.serve.swagger import page
 
+    # bulk jobs are another function's, and need a cluster
+    served = document()
+    paths = served["paths"].items()
+    served["paths"] = {path: item for path, item in paths if not path.startswith("/v1/jobs")}
+    description = json.dumps(served)
     pages = {
-        "/docs": Page("text/html; charset=utf-8", page(text())),
-        "/openapi.json": Page("application/json", text().encode()),
+        "/docs": Page("text/html; charset=utf-8", page(description)),
+        "/openapi.json": Page("application/json", description.encode()),
     }
     server = serve(lambda_handler, BINARY_TYPES, pages, port)
     print(f"http://127.0.0.1:{server.server_port}/docs describes the API; end with Ctrl-C", flush=True)

@@ -117,9 +117,17 @@ def serve(
         def _read(self) -> bytes | None:
             length = self.headers.get("Content-Length", "0")
             if not length.isdecimal() or int(length) > _MAX_BODY_BYTES:
-                message = {"message": "Request Too Long"}
+                # as the template lets the gateway say it
+                problem = {
+                    "type": "urn:featherface:problem:payload_too_large",
+                    "title": "Too large",
+                    "status": 413,
+                    "detail": "one call takes 10 MB; send larger photos by POST /v1/uploads",
+                    "code": "payload_too_large",
+                    "request_id": str(uuid.uuid4()),
+                }
                 self.close_connection = True
-                self._send(413, {"Content-Type": "application/json"}, json.dumps(message).encode())
+                self._send(413, {"Content-Type": "application/problem+json"}, json.dumps(problem).encode())
                 return None
             return self.rfile.read(int(length))
 

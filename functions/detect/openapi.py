@@ -21,6 +21,8 @@ __all__ = ["document", "text"]
 
 _ERRORS: Final[Mapping[str, str]] = {
     "400": "The request cannot be understood.",
+    "401": "The call carries no token of a known user.",
+    "403": "The caller may not do this, or there is no such path.",
     "404": "There is no such photo, result or path.",
     "413": "Too many bytes, pixels or photos.",
     "415": "The body's type or the photo's format is none that is read.",
@@ -38,7 +40,8 @@ def _operation(
     names = [answer] if isinstance(answer, str) else answer
     schema = reference(names[0]) if len(names) == 1 else {"oneOf": [reference(each) for each in names]}
     problem = {MEDIA_TYPE: {"schema": reference("Problem")}}
-    always = ("429", "500", "503")
+    # the first two and 429 are the gateway's own
+    always = ("401", "403", "429", "500", "503")
     return {
         "operationId": name,
         "summary": summary,

@@ -22,6 +22,7 @@ OPTIONS: Final = (
 
 MODELS: Final = ("nano", "v1")
 _TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
+_MAX_SHOWN: Final = 80
 _WHOLE: Final = ("input_size", "max_detections")
 _REAL: Final = ("confidence_threshold", "nms_threshold")
 
@@ -79,12 +80,12 @@ def read_options(query: Mapping[str, str], members: Mapping[str, Any]) -> Reques
 def _read(name: str, value: Any) -> Any:
     if name == "model":
         if value not in MODELS:
-            raise InvalidOptionError(f"model must be one of {', '.join(MODELS)}; got {value!r}")
+            raise InvalidOptionError(f"model must be one of {', '.join(MODELS)}; got {_shown(value)}")
         return value
     if name == "landmarks":
         truth = value if isinstance(value, bool) else _TRUTH.get(str(value).lower())
         if truth is None:
-            raise InvalidOptionError(f"landmarks must be true or false; got {value!r}")
+            raise InvalidOptionError(f"landmarks must be true or false; got {_shown(value)}")
         return truth
     if not isinstance(value, str):
         # a JSON number; DetectOptions checks its type and range
@@ -94,4 +95,10 @@ def _read(name: str, value: Any) -> Any:
         return kind(value)
     except ValueError:
         wanted = "a whole number" if name in _WHOLE else "a number"
-        raise InvalidOptionError(f"{name} must be {wanted}; got {value!r}") from None
+        raise InvalidOptionError(f"{name} must be {wanted}; got {_shown(value)}") from None
+
+
+def _shown(value: object) -> str:
+    """Return a value as messages show it: whatever was sent, an answer stays short."""
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

@@ -1,45 +1,75 @@
-"""What is made once, at init: importing this module proves the model and makes session and clients."""
+"""What is made once: the proved model and its session at init, all else when the first change comes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
-
-from aws_lambda_powertools.utilities.idempotency import (
-    DynamoDBPersistenceLayer,
-    IdempotencyConfig,
-    idempotent_function,
-)
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 from ingest.events import Change
 from ingest.index import Index
 from ingest.service import IngestService
 from shared.clients import client
+from shared.collector import collector_paused
 from shared.environment import required
 from shared.results import ResultStore
 from shared.startup import start_detectors
 
-__all__ = ["IDEMPOTENCY", "settle_once"]
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig
+
+__all__ = ["settle_once"]
 
 # A message lives 4 days in the queue; what comes later than a day is settled again, which changes nothing.
-IDEMPOTENCY: Final = IdempotencyConfig(expires_after_seconds=24 * 3600)
+_REMEMBERED_SECONDS: Final = 24 * 3600
 
-_SERVICE: Final = IngestService(
-    start_detectors(),
-    client("s3"),
-    ResultStore(client("s3"), required("RESULTS_BUCKET")),
-    Index(client("dynamodb"), required("INDEX_TABLE")),
-)
-_STORE: Final = DynamoDBPersistenceLayer(
-    table_name=required("IDEMPOTENCY_TABLE"), boto3_client=client("dynamodb")
-)
+_RESULTS_BUCKET: Final = required("RESULTS_BUCKET")
+_INDEX_TABLE: Final = required("INDEX_TABLE")
+_IDEMPOTENCY_TABLE: Final = required("IDEMPOTENCY_TABLE")
+_DETECTORS: Final = start_detectors()
 
 
-def _settle(*, change: Change) -> str:
-    return _SERVICE.settle(change)
+def settle_once(change: Change, context: Any) -> str:
+    """Settle a change, once for each kind, bucket, key, version, ETag and order; a failure may be retried.
+
+    Parameters
+    ----------
+    change : Change
+    context : Lambda context
+        Of this invocation.
+
+    Raises
+    ------
+    FunctionError, FeatherFaceError
+        As `IngestService.settle`.
+    """
+    config, settle = _settler()
+    # a time-out would otherwise leave the change locked until its record expires
+    config.register_lambda_context(context)
+    return settle(change=change)
 
 
-settle_once: Final[Callable[..., str]] = idempotent_function(
-    _settle, data_keyword_argument="change", persistence_store=_STORE, config=IDEMPOTENCY
-)
-"""Settle a change, once for each kind, bucket, key, version, ETag and order; a failure may be retried."""
+@cache
+def _settler() -> tuple[IdempotencyConfig, Callable[..., str]]:
+    with collector_paused():
+        # Imported here: clients and Powertools take longer than the model, and an init that waits for them
+        # tells of a model that fails only after them.
+        from aws_lambda_powertools.utilities.idempotency import (
+            DynamoDBPersistenceLayer,
+            IdempotencyConfig,
+            idempotent_function,
+        )
+
+        dynamodb, s3 = client("dynamodb"), client("s3")
+        service = IngestService(
+            _DETECTORS, s3, ResultStore(s3, _RESULTS_BUCKET), Index(dynamodb, _INDEX_TABLE)
+        )
+        store = DynamoDBPersistenceLayer(table_name=_IDEMPOTENCY_TABLE, boto3_client=dynamodb)
+        config = IdempotencyConfig(expires_after_seconds=_REMEMBERED_SECONDS)
+
+        def settle(*, change: Change) -> str:
+            return service.settle(change)
+
+        return config, idempotent_function(
+            settle, data_keyword_argument="change", persistence_store=store, config=config
+        )

@@ -26,7 +26,7 @@ def routes(service: JobService) -> list[Route]:
         key = request.headers.get("idempotency-key")
         if key is not None and not 1 <= len(key) <= _MAX_KEY:
             raise RequestError(f"Idempotency-Key must have 1 to {_MAX_KEY} characters")
-        made = service.start(caller(request.context), read_json(body.read()), key)
+        made = service.start(caller(request.context), read_json(body), key)
         return json_answer(made, status=202, headers={"Location": f"/v1/jobs/{made['id']}"})
 
     def newest(request: Request) -> Answer:

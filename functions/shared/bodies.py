@@ -59,8 +59,10 @@ class Body(NamedTuple):
         return self.read()
 
 
-def read_json(data: bytes) -> dict[str, Any]:
+def read_json(body: Body) -> dict[str, Any]:
     """Return a JSON body's members; raises RequestError for anything but an object."""
+    # text stays text: as bytes, JSON would be decoded once more, and a photo in base64 is long
+    data = body.read() if body.is_base64 or not body.text else body.text
     try:
         members = json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -1,15 +1,19 @@
 """Clients of AWS services, made at first use and kept.
 
-Endpoints come from ``AWS_ENDPOINT_URL`` and ``AWS_ENDPOINT_URL_<SERVICE>``, which boto3 reads itself.
+Endpoints come from ``AWS_ENDPOINT_URL`` and ``AWS_ENDPOINT_URL_<SERVICE>``, which boto3 reads itself;
+``AWS_MAX_ATTEMPTS`` says how often a call is tried.
 """
 
 from __future__ import annotations
 
 import os
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["client", "forget_clients", "signing_client"]
+
+# boto3's own number of tries may keep a caller waiting longer than the gateway does
+_ATTEMPTS: Final = "4"
 
 
 @cache
@@ -22,7 +26,10 @@ def client(service: str) -> Any:
     config = Config(
         connect_timeout=2,
         read_timeout=10,
-        retries={"mode": "standard", "total_max_attempts": 4},
+        retries={
+            "mode": "standard",
+            "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS", _ATTEMPTS)),
+        },
     )
     return boto3.client(service, region_name=os.environ.get("AWS_REGION"), config=config)
 

@@ -39,7 +39,7 @@ class Metrics:
         """Record a value; of one name any number of values may come."""
         values = self._values.setdefault(name, [])
         if len(values) == _MAX_VALUES:
-            self.flush()
+            self._write()
             values = self._values.setdefault(name, [])
         self._units[name] = unit
         values.append(value)
@@ -53,10 +53,14 @@ class Metrics:
         self._properties[name] = text
 
     def flush(self) -> None:
-        """Write the line, if there is anything to tell, and begin a new one."""
+        """Write the line, if there is anything to tell, and forget all that this invocation was about."""
+        self._write()
+        self._model, self._properties = {}, {}
+
+    def _write(self) -> None:
         if self._values:
             print(json.dumps(self._document()), flush=True)
-        self._units, self._values, self._model, self._properties = {}, {}, {}, {}
+        self._units, self._values = {}, {}
 
     def _document(self) -> dict[str, Any]:
         dimensions = [["service"], *([["service", *self._model]] if self._model else [])]

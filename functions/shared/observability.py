@@ -60,14 +60,14 @@ def observed(handler: _Handler[_T]) -> _Handler[_T]:
         # the gateway's id, which its access log and the caller have; of a queue, Lambda's own
         request: Mapping[str, Any] = event.get("requestContext") or {}
         _CORRELATION.id = request.get("requestId") or context.aws_request_id
+        METRICS.say("function_name", context.function_name)
+        METRICS.say("correlation_id", str(_CORRELATION.id))
         if cold:
             METRICS.add("cold_start", 1)
             cold = False
         try:
             return handler(event, context)
         finally:
-            METRICS.say("function_name", context.function_name)
-            METRICS.say("correlation_id", str(_CORRELATION.id))
             METRICS.flush()
 
     return invoke

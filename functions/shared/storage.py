@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from shared.errors import StorageDeniedError, StorageUnavailableError
+from shared.errors import SetupError, StorageDeniedError, StorageUnavailableError
 from shared.tracing import traced
 
 if TYPE_CHECKING:
@@ -37,10 +37,18 @@ def translated(doing: str) -> Iterator[None]:
     ------
     StorageDeniedError
         The role may not do it.
+    SetupError
+        There are no credentials, or no region.
     StorageUnavailableError
         Anything else: retries are over, or the service cannot be reached.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        NoCredentialsError,
+        NoRegionError,
+        PartialCredentialsError,
+    )
 
     try:
         with traced(doing):
@@ -50,5 +58,7 @@ def translated(doing: str) -> Iterator[None]:
         if code in _DENIED:
             raise StorageDeniedError(f"{doing}: the function's role may not do this ({code})") from error
         raise StorageUnavailableError(f"{doing}: storage answered {code or 'nothing'}; try again") from error
+    except (NoCredentialsError, NoRegionError, PartialCredentialsError) as error:
+        raise SetupError(f"{doing}: {error}; Lambda's role or the environment gives them") from error
     except BotoCoreError as error:
         raise StorageUnavailableError(f"{doing}: {type(error).__name__}; try again") from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final
 
 __all__ = ["SCHEMA_VERSION", "BoundingBox", "Detections", "Face", "Landmarks", "Point"]
@@ -17,6 +17,7 @@ __all__ = ["SCHEMA_VERSION", "BoundingBox", "Detections", "Face", "Landmarks", "
 SCHEMA_VERSION: Final = "1.0"
 
 _BOX_NAMES: Final = ("left", "top", "width", "height")
+_LANDMARK_NAMES: Final = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 _COORDINATE_DECIMALS: Final = 2
 _RATIO_DECIMALS: Final = 6
 _CONFIDENCE_DECIMALS: Final = 4
@@ -144,7 +145,7 @@ class Landmarks:
 
     def items(self) -> tuple[tuple[str, Point], ...]:
         """Return the five (name, point) pairs in the order of the fields."""
-        return tuple((field.name, getattr(self, field.name)) for field in fields(self))
+        return tuple((name, getattr(self, name)) for name in _LANDMARK_NAMES)
 
     def to_dict(self) -> dict[str, dict[str, float]]:
         """Return each point by its name, rounded to 2 decimals."""
@@ -153,7 +154,7 @@ class Landmarks:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Landmarks:
         """Read what `to_dict` wrote; raises ValueError for anything else."""
-        return cls(*(Point.from_dict(_member("landmarks", data, field.name)) for field in fields(cls)))
+        return cls(*(Point.from_dict(_member("landmarks", data, name)) for name in _LANDMARK_NAMES))
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,7 +269,9 @@ class Detector:
         results = []
         for start in range(0, len(prepared), step):
             chunk = prepared[start : start + step]
-            outputs = self._session.run(np.stack([image.pixels for image in chunk]))
+            # alone, a photo's pixels are its batch: stacking them would copy some megabytes
+            batch = chunk[0].pixels[np.newaxis] if step == 1 else np.stack([image.pixels for image in chunk])
+            outputs = self._session.run(batch)
             for row, image in enumerate(chunk):
                 one = (outputs[0][row], outputs[1][row], outputs[2][row])
                 results.append(read_outputs(one, image.transform, settings))

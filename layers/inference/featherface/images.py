@@ -20,14 +20,17 @@ from __future__ import annotations
 
 import io
 from importlib import import_module
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, JpegImagePlugin
+from PIL import Image
 
 from featherface.containers import check_scans, sniff
 from featherface.errors import ImageError, ImageTooLargeError, UnreadableImageError
+
+if TYPE_CHECKING:
+    from PIL import ImageFile
 
 __all__ = ["FORMATS", "PILLOW_PIXEL_LIMIT", "DecodedImage", "ImageLimits", "decode"]
 
@@ -40,9 +43,10 @@ PILLOW_PIXEL_LIMIT: Final = 178_956_970
 _MIB: Final = 1024 * 1024
 # What decoding takes at most, measured on the worst of each: progressive CMYK, 16 bit and alpha, and for WebP
 # the canvases that libwebp keeps for animations. Four of them are Pillow's own pixels.
-_BYTES_PER_PIXEL: Final = {"JPEG": 8, "PNG": 8, "BMP": 8, "WEBP": 16}
-# Pillow's modules and classes for what is not JPEG, imported when the first photo of their kind comes.
+_BYTES_PER_PIXEL: Final = {"JPEG": 8, "PNG": 8, "BMP": 8, "WEBP": 18}
+# Pillow's modules and classes, imported when the first photo of their kind comes.
 _READERS: Final = {
+    "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),
     "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
     "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
     "WEBP": ("PIL.WebPImagePlugin", "WebPImageFile"),
@@ -183,8 +187,6 @@ def decode(
 def _open(kind: str, stream: io.BytesIO) -> ImageFile.ImageFile:
     # Not Image.open, which imports the plugins of formats that are not read here: five at its first photo,
     # all forty at its first WebP.
-    if kind == "JPEG":
-        return JpegImagePlugin.JpegImageFile(stream)
     module, name = _READERS[kind]
     reader: type[ImageFile.ImageFile] = getattr(import_module(module), name)
     return reader(stream)

@@ -39,10 +39,12 @@ def test_a_raw_photo_gets_what_the_detector_says(
     assert set(answer["timings"]) == {"decode_ms", "inference_ms", "total_ms"}
 
 
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.encodebytes])
 def test_base64_in_json_gets_the_same_answer(
-    call: Call, reference: Detector, sample: Callable[[str], bytes]
+    call: Call, reference: Detector, sample: Callable[[str], bytes], encode: Callable[[bytes], bytes]
 ) -> None:
-    text = base64.b64encode(sample(PHOTO)).decode()
+    # with line breaks or without
+    text = encode(sample(PHOTO)).decode()
     status, answer = call("POST", "/v1/detect", json_body={"image": text})
     assert status == 200
     assert detections(answer) == reference.detect(sample(PHOTO)).to_dict()
@@ -143,6 +145,8 @@ GONE = {"bucket": "photos-of-the-tests", "key": "no such photo"}
         ({"json_body": {"image": IMAGE, "input_size": [640]}}, 422, "invalid_option"),
         ({"json_body": {"image": IMAGE, "landmarks": "maybe"}}, 422, "invalid_option"),
         ({"json_body": {"image": IMAGE}, "query": {"nms_threshold": "a"}}, 422, "invalid_option"),
+        ({"json_body": {"image": IMAGE}, "query": {"nms_threshold": "NaN"}}, 422, "invalid_option"),
+        ({"json_body": {"image": IMAGE}, "query": {"input_size": "1" * 5000}}, 422, "invalid_option"),
         (
             {"json_body": {"image": IMAGE, "max_detections": 1}, "query": {"max_detections": "1"}},
             422,
@@ -157,6 +161,12 @@ def test_errors_are_problem_details(call: Call, request_: dict[str, Any], status
     assert answer["type"] == f"urn:featherface:problem:{code}"
     assert set(answer) == {"type", "title", "status", "detail", "code", "request_id"}
     assert "Traceback" not in json.dumps(answer)
+
+
+def test_a_problem_does_not_repeat_all_that_was_sent(call: Call) -> None:
+    query = {"input_size": "1" * 5000}
+    _, problem = call("POST", "/v1/detect", json_body={"image": IMAGE}, query=query)
+    assert len(problem["detail"]) < 200
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/v1/nothing"), ("DELETE", "/v1/health")])

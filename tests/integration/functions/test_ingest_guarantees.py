@@ -13,14 +13,16 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.exceptions import NoCredentialsError
 
 from featherface import Detector, load_settings
 from ingest.events import Change, read_changes
 from ingest.index import Index, Outcome
 from ingest.service import IngestService
 from shared.detectors import Detectors
-from shared.errors import StorageDeniedError, StorageUnavailableError
+from shared.errors import SetupError, StorageDeniedError, StorageUnavailableError
 from shared.results import ResultStore
+from shared.storage import translated
 
 PHOTOS = "photos-of-the-tests"
 RESULTS = "results-of-the-tests"
@@ -321,6 +323,11 @@ def test_throttling_that_passes_is_waited_out(
 ) -> None:
     service = make_service(detectors, aws, refusing(aws, 503, "SlowDown", 1))
     assert service.settle(change("created", key, 1, etag=put(s3, key, jpeg(1)))) == "done"
+
+
+def test_missing_credentials_are_the_setup_s_fault_and_not_storage_s() -> None:
+    with pytest.raises(SetupError), translated("reading the photo"):
+        raise NoCredentialsError
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,11 @@ def test_a_developer_s_server_answers_and_describes_itself(sample: Callable[[str
         with urllib.request.urlopen(f"{url}/docs") as answer:
             assert b"SwaggerUIBundle" in answer.read()
         with urllib.request.urlopen(f"{url}/openapi.json") as answer:
-            assert answer.read() == (ROOT / "openapi.json").read_bytes()
+            described = json.loads(answer.read())
+        committed = json.loads((ROOT / "openapi.json").read_bytes())
+        # bulk jobs are another function's
+        served = {path: item for path, item in committed["paths"].items() if "jobs" not in path}
+        assert described == {**committed, "paths": served}
     finally:
         process.terminate()
         process.wait(10)

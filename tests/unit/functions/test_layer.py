@@ -17,7 +17,7 @@ KEPT = [
     "onnxruntime/ThirdPartyNotices.txt",
     "PIL/JpegImagePlugin.py",
     "PIL/_imaging.so",
-    "aws_lambda_powertools/utilities/batch/base.py",
+    "aws_lambda_powertools/utilities/idempotency/base.py",
 ]
 DROPPED = [
     "boto3/session.py",
@@ -32,6 +32,7 @@ DROPPED = [
     "PIL/PsdImagePlugin.py",
     "google/protobuf/x.py",
     "aws_lambda_powertools/event_handler/api_gateway.py",
+    "aws_lambda_powertools/utilities/batch/base.py",
     "yaml/loader.py",
 ]
 

@@ -73,6 +73,33 @@ def test_more_values_than_a_line_takes_go_on_the_next(capsys: pytest.CaptureFixt
     assert [len(line["photos"]) for line in lines(capsys)] == [100, 1]
 
 
+def test_all_lines_of_an_invocation_tell_the_model_and_the_ids(capsys: pytest.CaptureFixture[str]) -> None:
+    @observability.observed
+    def handler(event: dict[str, Any], context: Any) -> None:
+        for _ in range(201):
+            observability.record_analysis(Analysis(Detections(8, 8), MODEL, 3.0, 20.0))
+
+    handler({"requestContext": {"requestId": "gateway-3"}}, CONTEXT)
+    found = lines(capsys)
+    for name in ("photos", "faces", "inference_time_ms", "parameter_count"):
+        assert [len(line[name]) for line in found if name in line] == [100, 100, 1]
+    for line in found:
+        (directive,) = line["_aws"]["CloudWatchMetrics"]
+        assert directive["Dimensions"] == [["service"], ["service", "model", "model_version"]]
+        assert (line["model"], line["model_version"]) == ("nano", "1.2.3")
+        assert (line["correlation_id"], line["function_name"]) == ("gateway-3", "detect")
+
+
+def test_what_one_invocation_was_about_is_not_said_of_the_next(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = Metrics("N", "s")
+    metrics.set_model("nano", "1.2.3")
+    metrics.flush()
+    metrics.add("requests", 1)
+    metrics.flush()
+    (line,) = lines(capsys)
+    assert "model" not in line
+
+
 def test_records_name_the_invocation(caplog: pytest.LogCaptureFixture) -> None:
     @observability.observed
     def handler(event: dict[str, Any], context: Any) -> None:

@@ -5,9 +5,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from cfnlint.api import lint_file
+from layers.emulator import VARIABLES
 
 from detect.openapi import document
 from detect.requests import BINARY_TYPES
@@ -68,11 +70,33 @@ def test_the_gateway_passes_photos_on_as_bytes(template: dict[str, Any]) -> None
     assert types == set(BINARY_TYPES)
 
 
+def test_what_the_gateway_refuses_itself_is_a_problem_of_the_api_s_form(template: dict[str, Any]) -> None:
+    responses = properties(template, "Api")["GatewayResponses"]
+    assert {"UNAUTHORIZED", "ACCESS_DENIED", "THROTTLED", "REQUEST_TOO_LARGE", "INTEGRATION_TIMEOUT"} <= set(
+        responses
+    )
+    schema = document()["components"]["schemas"]["Problem"]
+    for response in responses.values():
+        (text,) = response["ResponseTemplates"].values()
+        problem = json.loads(text)
+        jsonschema.validate(problem, schema)
+        assert problem["status"] == response["StatusCode"]
+        assert problem["type"].endswith(problem["code"])
+        assert response["ResponseParameters"]["Headers"]["Content-Type"] == "'application/problem+json'"
+
+
 def test_messages_stay_hidden_for_six_time_outs(template: dict[str, Any]) -> None:
     assert (
         properties(template, "UploadQueue")["VisibilityTimeout"]
         == 6 * properties(template, "IngestFunction")["Timeout"]
     )
+
+
+def test_what_is_measured_allocates_as_what_is_deployed(template: dict[str, Any]) -> None:
+    deployed = template["Globals"]["Function"]["Environment"]["Variables"]
+    names = {name for name in deployed if name.startswith("MALLOC_")}
+    assert names
+    assert {name: deployed[name] for name in names} == {name: VARIABLES[name] for name in names}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

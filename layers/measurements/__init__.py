@@ -1,0 +1,1 @@
+"""What ``python -m layers.measure_lambda`` measures, a module each."""
