@@ -19,7 +19,7 @@ the model says where a face is and nothing about whose it is.
 - Faces that are strongly rotated, heavily occluded, very dark or drawn, and profiles, score lower.
 - No audit over skin tones, ages or sexes has been made. WIDER FACE carries no such labels and is not a
   balanced sample; measure on your own photos before you rely on it.
-- Confidences are calibrated on WIDER's photos, full of small faces; on other photos they are off.
+- Confidence orders detections; it is not a probability. The last table says what it stands for on WIDER.
 """
 
 
@@ -37,8 +37,8 @@ def _confidence(measured: dict[str, Any]) -> str:
         for i, (count, right) in enumerate(zip(measured["detections"], measured["right"], strict=True))
     )
     return f"""
-A confidence is the probability that a face is there: fitted on training photos (Platt scaling), checked on
-these at long side {measured["size"]}. Mean difference {measured["error"]:.3f}.
+What share of the detections of a confidence is right, on the same photos at {measured["size"]} px (fp32):
+on average {measured["error"]:.3f} apart.
 
 | confidence | detections | share that is right |
 |---|---|---|
@@ -58,7 +58,7 @@ def model_card(title: str, configuration: dict[str, Any]) -> str:
     """
     metrics, training = configuration["metrics"], configuration["training"]
     settings = training["settings"]
-    notes = {k: v for k, v in training.items() if k not in ("settings", "steps", "history", "calibration")}
+    notes = {k: v for k, v in training.items() if k not in ("settings", "steps", "history")}
     earlier = sum(stage["steps"] for stage in training["history"])
     landmarks = metrics.get("landmarks")
     precision = _landmarks(landmarks) if landmarks else ""

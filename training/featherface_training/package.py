@@ -1,6 +1,6 @@
 """Make a model package from a checkpoint: `python -m featherface_training.package --help`.
 
-Calibrates, exports, quantises, measures, and writes the package's files and the manifest's entry.
+Exports, quantises, measures, and writes the package's files and the manifest's entry.
 """
 
 import argparse
@@ -22,13 +22,12 @@ from featherface.priors import CENTRE_VARIANCE, LEVELS, SIZE_VARIANCE
 from featherface.resize import MEAN_BGR, STRIDE
 from featherface.structure import describe
 
-from .calibrate import calibrate
 from .checkpoint import load_model
 from .data.packed import PackedDataset
 from .evaluation import DIFFICULTIES, GroundTruth, evaluate, read_ground_truth
-from .evaluation.calibration import Judged, Reliability, judge, reliability
 from .evaluation.detectors import ScoredBoxes, Size, open_detector, open_faces
 from .evaluation.landmarks import landmark_error, read_keypoints
+from .evaluation.reliability import Judged, Reliability, judge, reliability
 from .evaluation.run import find_photos, predict
 from .export import OPSET, export_onnx
 from .model_card import model_card
@@ -160,7 +159,7 @@ def make_package(
     models : Path
         The models folder; other models' entries stay.
     data : PackedDataset
-        Training photos, to calibrate confidences and int8 on.
+        Training photos, to calibrate int8 on.
     wider, ground_truth : Path
         To measure on.
     notes : dict
@@ -174,14 +173,12 @@ def make_package(
     folder = models / folder_name
     folder.mkdir(parents=True, exist_ok=True)
     fp32, int8 = folder / f"{stem}.onnx", folder / f"{stem}_int8.onnx"
-    calibration = calibrate(model, data)
     export_onnx(model, fp32)
     quantize(fp32, int8, data)
     training = {
         "settings": extra["settings"],
         "steps": extra["step"],
         "history": extra.get("history", []),
-        "calibration": asdict(calibration),
         **notes,
     }
     weights = folder / f"{stem}.pth"

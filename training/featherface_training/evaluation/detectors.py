@@ -10,23 +10,14 @@ from numpy.typing import NDArray
 
 from featherface import Detections, Detector, Settings
 from featherface.detector import ModelInfo, PreparedImage
-from featherface.images import DecodedImage, decode
+from featherface.images import decode
 from featherface.resize import plan, to_model_input
 from featherface.runtime import OUTPUTS, Session
 
 from .errors import EvaluationError
 from .peers import Peer
 
-__all__ = [
-    "ScoredBoxes",
-    "Size",
-    "corners",
-    "featherface_detector",
-    "open_decoded",
-    "open_detector",
-    "open_faces",
-    "peer_detector",
-]
+__all__ = ["ScoredBoxes", "Size", "featherface_detector", "open_detector", "open_faces", "peer_detector"]
 
 ScoredBoxes = NDArray[np.float64]
 """Shape (K, 5): left, top, width, height in pixels of the upright photo, and the score."""
@@ -38,13 +29,6 @@ Size = int | Literal["original"]
 def _boxes(found: Detections) -> ScoredBoxes:
     rows = [(f.box.left, f.box.top, f.box.width, f.box.height, f.confidence) for f in found.faces]
     return np.array(rows, np.float64).reshape(-1, 5)
-
-
-def corners(found: Detections) -> NDArray[np.float64]:
-    """Return left, top, right, bottom and confidence of each face, shape (K, 5)."""
-    boxes = _boxes(found)
-    boxes[:, 2:4] += boxes[:, :2]
-    return boxes
 
 
 def _detector(model: str, settings: Settings) -> Detector:
@@ -69,10 +53,10 @@ def _detector(model: str, settings: Settings) -> Detector:
     return Detector(session, info, settings)
 
 
-def open_decoded(
+def open_faces(
     model: str, size: Size, *, square: bool = False, settings: Settings | None = None
-) -> Callable[[DecodedImage], Detections]:
-    """Open one of our models for photos that are decoded already: a package's name, an `.onnx`, a checkpoint.
+) -> Callable[[bytes], Detections]:
+    """Open one of our models, to get all of its faces' parts: a package's name, an `.onnx`, or a checkpoint.
 
     Parameters
     ----------
@@ -90,23 +74,15 @@ def open_decoded(
         settings = replace(settings, fit="square")
     detector = _detector(model, settings)
 
-    def detect(photo: DecodedImage) -> Detections:
+    def detect(data: bytes) -> Detections:
         # Not Detector.prepare: its sizes stop at 1024, and an evaluation must not depend on scaled decoding.
+        photo = decode(data, limits=settings.image_limits)
         side = max(photo.width, photo.height) if size == "original" else size
         transform = plan(photo.width, photo.height, side, settings.fit)
         prepared = PreparedImage(to_model_input(photo, transform), transform)
         return detector.infer([prepared])[0]
 
     return detect
-
-
-def open_faces(
-    model: str, size: Size, *, square: bool = False, settings: Settings | None = None
-) -> Callable[[bytes], Detections]:
-    """Open one of our models, as `open_decoded` does, for encoded photos."""
-    detect = open_decoded(model, size, square=square, settings=settings)
-    limits = (settings or Settings()).image_limits
-    return lambda data: detect(decode(data, limits=limits))
 
 
 def featherface_detector(

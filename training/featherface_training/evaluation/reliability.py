@@ -1,4 +1,4 @@
-"""How far a detector's confidence is the probability that it is right."""
+"""How far a detector's confidence is from the probability that it is right."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,10 +8,7 @@ from numpy.typing import NDArray
 
 from .boxes import overlaps
 
-__all__ = ["Calibration", "Judged", "Reliability", "fit", "judge", "reliability"]
-
-# confidences are finite in the logit from here on
-_EDGE = 1e-6
+__all__ = ["Judged", "Reliability", "judge", "reliability"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +32,6 @@ class Judged:
             np.concatenate([np.empty(0), *(p.confidence for p in parts)]),
             np.concatenate([np.empty(0, bool), *(p.right for p in parts)]),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """The calibrated logit is `scale` times the model's plus `shift`; a positive scale keeps the order."""
-
-    scale: float = 1.0
-    shift: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,35 +79,6 @@ def judge(
             right[i] = not taken[face]
             taken[face] = True
     return Judged(found[kept, 4], right[kept])
-
-
-def _logit(confidence: NDArray[np.float64]) -> NDArray[np.float64]:
-    confidence = np.clip(confidence, _EDGE, 1 - _EDGE)
-    logit: NDArray[np.float64] = np.log(confidence / (1 - confidence))
-    return logit
-
-
-def fit(judged: Judged) -> Calibration:
-    """Fit scale and shift by logistic regression (Platt, Advances in Large Margin Classifiers, 1999).
-
-    Without detections, or where confidence does not go along with being right (a model that has hardly
-    trained), nothing is changed.
-    """
-    from scipy.optimize import minimize
-
-    if not len(judged.right):
-        return Calibration()
-    logit = _logit(judged.confidence)
-    positive = int(judged.right.sum())
-    # Platt's targets keep the fit finite where the two kinds are apart
-    target = np.where(judged.right, (positive + 1) / (positive + 2), 1 / (len(logit) - positive + 2))
-
-    def loss(parameters: NDArray[np.float64]) -> float:
-        margin = parameters[0] * logit + parameters[1]
-        return float((np.logaddexp(0, margin) - target * margin).mean())
-
-    scale, shift = minimize(loss, np.array([1.0, 0.0]), method="BFGS").x
-    return Calibration(float(scale), float(shift)) if scale > 0 else Calibration()
 
 
 def reliability(judged: Judged) -> Reliability:
