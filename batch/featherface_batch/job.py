@@ -152,26 +152,36 @@ def annotate(config: JobConfig) -> JobSummary:
         storage.sweep()
     ledger.reopen()
     with ray_session(config.address, config.cpus):
-        plan = ledger.plan() or make_plan(source, ledger)
+        plan = ledger.plan()
+        if plan is None:
+            _LOGGER.info("listing %s", source.name)
+            plan = make_plan(source, ledger)
         if not plan.photos:
             raise SourceError(f"{source.name} holds no photo (by name: .jpg, .png, .webp, .bmp and the like)")
         before = sum(ledger.tallies().values(), Tally())
-        started = time.monotonic()
-        worked, pool = _work(plan, before, ledger, config)
-        seconds = time.monotonic() - started
-        statistics = write_all(plan, ledger, config.formats)
-    if statistics.tally.photos != plan.photos:
-        raise ReconciliationError(
-            f"{plan.photos} photos were planned, {statistics.tally.photos} have an outcome"
-        )
-    work = Work(
-        worked, seconds, pool.cpus, pool.gpus, config.dollars_per_cpu_hour, config.dollars_per_gpu_hour
-    )
-    manifest = make_manifest(identity, config.formats, statistics, work, storage)
-    gallery = Gallery(config.s3, config.settings.image_limits, config.blur)
-    storage.write(MANIFEST_NAME, write_json(manifest))
-    storage.write(REPORT_NAME, render_report(manifest, statistics, gallery))
-    ledger.succeed(statistics.to_dict())
+        with Progress(plan.photos, before, storage) as progress:
+            started = time.monotonic()
+            worked, pool = _work(plan, before, ledger, config, progress)
+            seconds = time.monotonic() - started
+            progress.writing()
+            statistics = write_all(plan, ledger, config.formats)
+            if statistics.tally.photos != plan.photos:
+                raise ReconciliationError(
+                    f"{plan.photos} photos were planned, {statistics.tally.photos} have an outcome"
+                )
+            work = Work(
+                worked,
+                seconds,
+                pool.cpus,
+                pool.gpus,
+                config.dollars_per_cpu_hour,
+                config.dollars_per_gpu_hour,
+            )
+            manifest = make_manifest(identity, config.formats, statistics, work, storage)
+            gallery = Gallery(config.s3, config.settings.image_limits, config.blur)
+            storage.write(MANIFEST_NAME, write_json(manifest))
+            storage.write(REPORT_NAME, render_report(manifest, statistics, gallery))
+            ledger.succeed(statistics.to_dict())
     return JobSummary(
         output=storage.root,
         photos=statistics.tally.photos,
@@ -182,7 +192,9 @@ def annotate(config: JobConfig) -> JobSummary:
     )
 
 
-def _work(plan: Plan, before: Tally, ledger: Ledger, config: JobConfig) -> tuple[int, Pool]:
+def _work(
+    plan: Plan, before: Tally, ledger: Ledger, config: JobConfig, progress: Progress
+) -> tuple[int, Pool]:
     """Annotate what is left; returns how many photos that was, and the workers."""
     if before.photos == plan.photos and not (config.retry_errors and before.errors):
         return 0, Pool(())
@@ -201,15 +213,14 @@ def _work(plan: Plan, before: Tally, ledger: Ledger, config: JobConfig) -> tuple
         previews=config.previews,
         blur=config.blur,
     )
-    with Progress(plan.photos, before, ledger.storage) as progress:
-        if not config.retry_errors:
-            config.max_errors.check(before, plan.photos)
-        for tally in run_plan(plan, ledger, worker, pool, retry_errors=config.retry_errors):
-            progress.add(tally)
-            if not config.retry_errors or tally.errors > 0:
-                config.max_errors.check(progress.tally, plan.photos)
-        retried = before.errors if config.retry_errors else 0
-        return progress.tally.photos - before.photos + retried, pool
+    if not config.retry_errors:
+        config.max_errors.check(before, plan.photos)
+    for tally in run_plan(plan, ledger, worker, pool, retry_errors=config.retry_errors):
+        progress.add(tally)
+        if not config.retry_errors or tally.errors > 0:
+            config.max_errors.check(progress.tally, plan.photos)
+    retried = before.errors if config.retry_errors else 0
+    return progress.tally.photos - before.photos + retried, pool
 
 
 def _identity(source: Source, config: JobConfig) -> dict[str, Any]:

@@ -57,6 +57,7 @@ def test_a_folder_is_annotated_as_the_detector_would(photos: Path, tmp_path: Pat
     assert "40" in (output / "report.html").read_text()
     progress = json.loads((output / "progress.json").read_text())
     assert (progress["done"], progress["photos"], progress["errors"]) == (40, 40, 0)
+    assert progress["state"] == "complete"
 
 
 def test_bad_photos_cost_only_themselves(photos: Path, tmp_path: Path) -> None:
