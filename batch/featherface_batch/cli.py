@@ -70,13 +70,19 @@ def command(subparsers: Any) -> None:
         metavar="DOLLARS",
         help="for the cost (default %(default)s)",
     )
+    parser.add_argument(
+        "--gpu-hour-price", type=float, default=0.6, metavar="DOLLARS", help="(default %(default)s)"
+    )
     parser.add_argument("--address", metavar="RAY", help="of a Ray cluster (default: an embedded Ray)")
     parser.add_argument("--cpus", type=int, metavar="N", help="CPUs for the embedded Ray (default: all)")
     parser.add_argument("--worker-cpus", type=int, metavar="N", help="CPUs of one worker (default: up to 4)")
-    parser.add_argument("--max-workers", type=int, metavar="N", help="bound of a growing cluster's pool")
     parser.add_argument(
-        "--worker-gpus", type=float, default=0.0, metavar="N", help="GPUs of one worker, e.g. 0.25"
+        "--worker-gpus", type=float, metavar="N", help="GPUs of one GPU worker (default: 0.25; 0: none)"
     )
+    parser.add_argument(
+        "--max-workers", type=int, metavar="N", help="bound of CPU workers, as a cluster grows"
+    )
+    parser.add_argument("--max-gpu-workers", type=int, metavar="N", help="bound of GPU workers")
     parser.set_defaults(func=_run, extra="batch")
 
 
@@ -106,6 +112,7 @@ def _config(args: argparse.Namespace) -> Any:
     from featherface.runtime import usable_cpus
     from featherface_batch.job import JobConfig
     from featherface_batch.limits import ErrorLimit
+    from featherface_batch.pool import Limits
     from featherface_batch.s3 import S3Options
     from featherface_batch.sinks import parse_formats
 
@@ -124,13 +131,12 @@ def _config(args: argparse.Namespace) -> Any:
         s3=S3Options(endpoint_url=args.endpoint_url, timeout=args.timeout),
         address=args.address,
         cpus=args.cpus or usable_cpus(),
-        worker_cpus=args.worker_cpus,
-        worker_gpus=args.worker_gpus,
-        max_workers=args.max_workers,
+        workers=Limits(args.worker_cpus, args.worker_gpus, args.max_workers, args.max_gpu_workers),
         timeout=args.timeout,
         max_errors=ErrorLimit.parse(args.max_errors) if args.max_errors else ErrorLimit(),
         retry_errors=args.retry_errors,
         previews=args.previews,
         blur=args.blur,
         dollars_per_cpu_hour=args.cpu_hour_price,
+        dollars_per_gpu_hour=args.gpu_hour_price,
     )

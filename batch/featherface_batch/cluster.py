@@ -9,12 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from featherface_batch.pipeline import Pool
-
-__all__ = ["choose_pool", "ray_session"]
+__all__ = ["nodes", "ray_session"]
 
 _OBJECT_STORE_BYTES: Final = 128 * 1024 * 1024
-_WORKER_CPUS: Final = 4
 _LOGGER: Final = logging.getLogger(__name__)
 
 
@@ -31,16 +28,21 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
     """
     # Set before the import: Ray reads them once.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    loopback = {}
     if address is None:
         # On a machine that others use too, Ray would end this job's small processes for the memory of theirs,
         # and start them again, without end.
         os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         if "ray" not in sys.modules:
-            # Ray's own ports listen to more than this machine: whoever reaches them needs the token. A
-            # process that has imported Ray already has settled this, one way or the other.
+            # Whoever reaches Ray's ports runs code here, so they listen to this machine alone and ask for a
+            # token. The variable is meant for the systems where Ray does so by itself; with a node address
+            # other than 127.0.0.1 the ports are open to the network, whatever that address is. A process that
+            # has imported Ray already has settled both, one way or the other.
             os.environ.setdefault("RAY_AUTH_MODE", "token")
-    import ray
+            loopback = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    with _environment(loopback):
+        import ray
     from ray.data import DataContext
 
     found = ray.is_initialized()
@@ -55,7 +57,6 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
             # workers that took every CPU.
             num_cpus=cpus + 1,
             include_dashboard=False,
-            _node_ip_address="127.0.0.2" if os.name == "posix" and os.uname().sysname == "Linux" else None,
             object_store_memory=_OBJECT_STORE_BYTES,
             logging_level=logging.ERROR,
             log_to_driver=False,
@@ -72,34 +73,34 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
             ray.shutdown()
 
 
-def choose_pool(
-    address: str | None, cpus: int, worker_cpus: int | None, worker_gpus: float, max_workers: int | None
-) -> Pool:
-    """Divide the CPUs among workers.
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set variables for the length of a block: what this process starts later is none of their business."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def nodes(address: str | None, cpus: int) -> list[dict[str, float]]:
+    """Return what each node has for workers.
 
     Parameters
     ----------
     address : str, optional
         Of a cluster.
     cpus : int
-        CPUs of this machine, for an embedded Ray.
-    worker_cpus : int, optional
-        CPUs of a worker; chosen if omitted.
-    worker_gpus : float
-        GPUs of a worker.
-    max_workers : int, optional
-        Bound of their number. A cluster that grows must be told: what it has room for now may be nothing.
+        CPUs that an embedded Ray's workers may use.
     """
-    if address is None:
-        each = min(worker_cpus or _WORKER_CPUS, cpus)
-        return Pool(each, worker_gpus, 1, max_workers or max(1, cpus // each))
-    if max_workers is not None:
-        return Pool(worker_cpus or _WORKER_CPUS, worker_gpus, 1, max_workers)
     import ray
 
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    each = worker_cpus or _WORKER_CPUS
-    most = max(1, int(resources.get("CPU", 1)) // each)
-    if worker_gpus:
-        most = max(1, min(most, int(resources.get("GPU", 0) / worker_gpus)))
-    return Pool(each, worker_gpus, 1, most)
+    found = [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    if address is None:
+        return [{**resources, "CPU": cpus} for resources in found[:1]]
+    return found

@@ -8,26 +8,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import onnxruntime
+
 from featherface import Settings, __version__
 from featherface.packages import load_manifest
 from featherface.runtime import usable_cpus
 from featherface.validation import load_validated
-from featherface_batch.cluster import choose_pool, ray_session
+from featherface_batch.cluster import nodes, ray_session
 from featherface_batch.errors import ReconciliationError, SourceError, UsageError
 from featherface_batch.ledger import Ledger
 from featherface_batch.limits import ErrorLimit
 from featherface_batch.manifest import MANIFEST_NAME, Work, make_manifest
 from featherface_batch.pipeline import make_plan, run_plan
 from featherface_batch.plan import Plan
+from featherface_batch.pool import Limits, Pool, choose_pool
 from featherface_batch.progress import Progress
 from featherface_batch.records import Tally, write_json
 from featherface_batch.report import Gallery, render_report
 from featherface_batch.s3 import S3Options
-from featherface_batch.sinks import write_all
 from featherface_batch.sources import Source, open_source
-from featherface_batch.statistics import Statistics
 from featherface_batch.storage import Storage, open_storage
 from featherface_batch.worker import FaceFinder, WorkerConfig, load_detector
+from featherface_batch.writing import write_all
 
 __all__ = ["REPORT_NAME", "JobConfig", "JobSummary", "annotate"]
 
@@ -65,12 +67,8 @@ class JobConfig:
         Of a Ray cluster; an embedded Ray if omitted.
     cpus : int
         CPUs of this machine that an embedded Ray may use.
-    worker_cpus : int, optional
-        CPUs of one worker.
-    worker_gpus : float
-        GPUs of one worker.
-    max_workers : int, optional
-        Bound of the pool of workers; what the cluster has room for now, if omitted.
+    workers : Limits
+        Their size and number.
     timeout : float
         Seconds that a photo may be fetched, and again searched.
     max_errors : ErrorLimit
@@ -79,7 +77,7 @@ class JobConfig:
     previews, blur : bool
         Whether to write a small picture of each photo with its faces drawn, and a copy without recognisable
         faces.
-    dollars_per_cpu_hour : float
+    dollars_per_cpu_hour, dollars_per_gpu_hour : float
         For the estimate of the cost.
     load : callable
         Makes the detector in a worker's process.
@@ -92,15 +90,14 @@ class JobConfig:
     s3: S3Options = field(default_factory=S3Options)
     address: str | None = None
     cpus: int = field(default_factory=usable_cpus)
-    worker_cpus: int | None = None
-    worker_gpus: float = 0.0
-    max_workers: int | None = None
+    workers: Limits = field(default_factory=Limits)
     timeout: float = 60.0
     max_errors: ErrorLimit = field(default_factory=ErrorLimit)
     retry_errors: bool = False
     previews: bool = False
     blur: bool = False
     dollars_per_cpu_hour: float = 0.045
+    dollars_per_gpu_hour: float = 0.6
     load: Callable[[Settings], FaceFinder] = load_detector
 
 
@@ -155,61 +152,75 @@ def annotate(config: JobConfig) -> JobSummary:
         storage.sweep()
     ledger.reopen()
     with ray_session(config.address, config.cpus):
-        plan = ledger.plan() or make_plan(source, ledger)
+        plan = ledger.plan()
+        if plan is None:
+            _LOGGER.info("listing %s", source.name)
+            plan = make_plan(source, ledger)
         if not plan.photos:
             raise SourceError(f"{source.name} holds no photo (by name: .jpg, .png, .webp, .bmp and the like)")
-        before = sum((ledger.tally(part.name) for part in plan.parts), Tally())
-        started = time.monotonic()
-        worked, cpus = _work(plan, before, ledger, config)
-        seconds = time.monotonic() - started
-    statistics = Statistics()
-    write_all(ledger.outcomes(plan), config.formats, storage, [statistics])
-    if statistics.tally.photos != plan.photos:
-        raise ReconciliationError(
-            f"{plan.photos} photos were planned, {statistics.tally.photos} have an outcome"
-        )
-    work = Work(worked, seconds, cpus, config.dollars_per_cpu_hour)
-    manifest = make_manifest(identity, config.formats, statistics, work, storage)
-    gallery = Gallery(config.s3, config.settings.image_limits, config.blur)
-    storage.write(MANIFEST_NAME, write_json(manifest))
-    storage.write(REPORT_NAME, render_report(manifest, statistics, gallery))
-    ledger.succeed(statistics.to_dict())
+        before = sum(ledger.tallies().values(), Tally())
+        with Progress(plan.photos, before, storage) as progress:
+            started = time.monotonic()
+            worked, pool = _work(plan, before, ledger, config, progress)
+            seconds = time.monotonic() - started
+            progress.writing()
+            statistics = write_all(plan, ledger, config.formats)
+            if statistics.tally.photos != plan.photos:
+                raise ReconciliationError(
+                    f"{plan.photos} photos were planned, {statistics.tally.photos} have an outcome"
+                )
+            work = Work(
+                worked,
+                seconds,
+                pool.cpus,
+                pool.gpus,
+                config.dollars_per_cpu_hour,
+                config.dollars_per_gpu_hour,
+            )
+            manifest = make_manifest(identity, config.formats, statistics, work, storage)
+            gallery = Gallery(config.s3, config.settings.image_limits, config.blur)
+            storage.write(MANIFEST_NAME, write_json(manifest))
+            storage.write(REPORT_NAME, render_report(manifest, statistics, gallery))
+            ledger.succeed(statistics.to_dict())
     return JobSummary(
         output=storage.root,
         photos=statistics.tally.photos,
         errors=statistics.tally.errors,
-        faces=statistics.faces,
+        faces=statistics.tally.faces,
         annotated=worked,
         seconds=seconds,
     )
 
 
-def _work(plan: Plan, before: Tally, ledger: Ledger, config: JobConfig) -> tuple[int, int]:
-    """Annotate what is left; returns how many photos that was, and the CPUs of all workers."""
+def _work(
+    plan: Plan, before: Tally, ledger: Ledger, config: JobConfig, progress: Progress
+) -> tuple[int, Pool]:
+    """Annotate what is left; returns how many photos that was, and the workers."""
     if before.photos == plan.photos and not (config.retry_errors and before.errors):
-        return 0, 0
+        return 0, Pool(())
     pool = choose_pool(
-        config.address, config.cpus, config.worker_cpus, config.worker_gpus, config.max_workers
+        nodes(config.address, config.cpus),
+        config.workers,
+        device=config.settings.device,
+        gpu_build="CUDAExecutionProvider" in onnxruntime.get_available_providers(),
     )
     worker = WorkerConfig(
         config.settings,
         config.s3,
-        pool.cpus,
-        config.timeout,
+        timeout=config.timeout,
         load=config.load,
         pictures=ledger.storage,
         previews=config.previews,
         blur=config.blur,
     )
-    with Progress(plan.photos, before, ledger.storage) as progress:
-        if not config.retry_errors:
-            config.max_errors.check(before, plan.photos)
-        for tally in run_plan(plan, ledger, worker, pool, retry_errors=config.retry_errors):
-            progress.add(tally)
-            if not config.retry_errors or tally.errors > 0:
-                config.max_errors.check(progress.tally, plan.photos)
-        retried = before.errors if config.retry_errors else 0
-        return progress.tally.photos - before.photos + retried, pool.cpus * pool.most
+    if not config.retry_errors:
+        config.max_errors.check(before, plan.photos)
+    for tally in run_plan(plan, ledger, worker, pool, retry_errors=config.retry_errors):
+        progress.add(tally)
+        if not config.retry_errors or tally.errors > 0:
+            config.max_errors.check(progress.tally, plan.photos)
+    retried = before.errors if config.retry_errors else 0
+    return progress.tally.photos - before.photos + retried, pool
 
 
 def _identity(source: Source, config: JobConfig) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 ::
 
-    run.json                                 what the run is: source, model, options; refuses to become
-    another _work/plan.json                          the plan's contents; there once the source is listed to
-    its end _work/plan/PART.parquet                  the photos of a part of the plan
-    _work/results/PART/SHARD.PHOTOS-ERRORS.jsonl   a finished shard: one line for each of its photos
-    _work/attempts/PART/SHARD/ID             a shard that is being worked on, or was when its worker died
-    _SUCCESS                                 there once all counts agree
+    run.json                       what the run is: source, model, options; refuses to become another
+    _work/plan.json                the plan's contents; there once the source is listed to its end
+    _work/plan/PART.parquet        the photos of a part of the plan
+    _work/results/PART/SHARD.PHOTOS-ERRORS-FACES.jsonl
+                                   a finished shard: one line for each of its photos
+    _work/attempts/PART/SHARD/ID   a shard that is being worked on, or was when its worker died
+    _SUCCESS                       there once all counts agree
 
 A shard's counts are part of its file's name, so that a listing is enough to know how far a run has come. If a
 shard has two files, a retry was cut short before it removed the older one; the newer has fewer errors.
@@ -18,12 +19,13 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Final
 
 from featherface_batch.errors import OutputMismatchError, ReconciliationError
-from featherface_batch.plan import Plan, Shard
+from featherface_batch.plan import Part, Plan, Shard
 from featherface_batch.records import Outcome, Tally, read_lines, write_json, write_lines
 from featherface_batch.storage import Storage
 
@@ -31,8 +33,9 @@ __all__ = ["Ledger"]
 
 _RUN: Final = "run.json"
 _PLAN: Final = "_work/plan.json"
+_RESULTS: Final = "_work/results"
 _SUCCESS: Final = "_SUCCESS"
-_RESULT_NAME: Final = re.compile(r"(\d+)\.(\d+)-(\d+)\.jsonl")
+_RESULT_NAME: Final = re.compile(r"(\d+)\.(\d+)-(\d+)-(\d+)\.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +114,12 @@ class Ledger:
         """Record that the source is listed to its end."""
         self.storage.write(_PLAN, write_json(plan.to_dict()))
 
-    def tally(self, part: str) -> Tally:
-        """Count the recorded photos of a part."""
-        return sum((result.tally for result in self._results(part).values()), Tally())
+    def tallies(self) -> dict[str, Tally]:
+        """Count the recorded photos of all parts, by the part's name, in one listing."""
+        listed = groupby(self.storage.names(_RESULTS), key=lambda name: name.rsplit("/", 2)[1])
+        return {
+            part: sum((result.tally for result in _found(names).values()), Tally()) for part, names in listed
+        }
 
     def finished(self, part: str, *, retry_errors: bool) -> frozenset[int]:
         """Return the numbers of a part's shards that need no more work.
@@ -130,10 +136,17 @@ class Ledger:
     def recorded(self, part: str, shard: int) -> list[Outcome]:
         """Return the outcomes of a finished shard; none if it is unfinished."""
         result = self._results(part, shard).get(shard)
-        return [] if result is None else self._read(part, result)
+        return [] if result is None else self._read(result)
 
-    def commit(self, shard: Shard, outcomes: Sequence[Outcome]) -> Tally:
+    def commit(self, shard: Shard, outcomes: Sequence[Outcome], *, again: bool = False) -> Tally:
         """Record a shard's outcomes, all at once.
+
+        Parameters
+        ----------
+        shard : Shard
+        outcomes : sequence of Outcome
+        again : bool
+            Whether the shard may have been recorded before, so that there is something to replace.
 
         Raises
         ------
@@ -145,24 +158,24 @@ class Ledger:
                 f"shard {shard.part}/{shard.number} has {len(shard.photos)} photos; "
                 f"{len(outcomes)} outcomes came, or others"
             )
-        older = self._results(shard.part, shard.number, every=True)
-        tally = Tally(len(outcomes), sum(outcome.failed for outcome in outcomes))
-        name = f"{_folder(shard.part)}/{shard.number:05d}.{tally.photos}-{tally.errors}.jsonl"
+        older = self._results(shard.part, shard.number, every=True) if again else {}
+        tally = Tally.of(outcomes)
+        name = f"{_folder(shard.part)}/{shard.number:05d}.{tally.photos}-{tally.errors}-{tally.faces}.jsonl"
         self.storage.write(name, write_lines(outcome.to_dict() for outcome in outcomes))
         for result in older.values():
             if result.name != name:
                 self.storage.delete(result.name)
         return tally
 
-    def outcomes(self, plan: Plan) -> Iterator[Outcome]:
-        """Yield the outcomes of all photos in the plan's order.
+    def outcomes(self, parts: Iterable[Part]) -> Iterator[Outcome]:
+        """Yield the outcomes of all photos of parts of the plan in its order.
 
         Raises
         ------
         ReconciliationError
             A shard is missing.
         """
-        for part in plan.parts:
+        for part in parts:
             results = self._results(part.name)
             if len(results) != part.shards:
                 raise ReconciliationError(
@@ -170,7 +183,7 @@ class Ledger:
                     "run the same command again"
                 )
             for shard in sorted(results):
-                yield from self._read(part.name, results[shard])
+                yield from self._read(results[shard])
 
     def succeed(self, content: Mapping[str, Any]) -> None:
         """Mark the run as complete."""
@@ -183,7 +196,8 @@ class Ledger:
     def begin_attempt(self, shard: Shard) -> str:
         """Leave a trace that work on a shard has begun; returns its name for `end_attempt`."""
         name = f"_work/attempts/{shard.part}/{shard.number:05d}/{uuid.uuid4().hex}"
-        self.storage.write(name, b"")
+        # Not forced to the disk: it tells of the worker's death, not of the machine's.
+        self.storage.write_many([(name, b"")])
         return name
 
     def end_attempt(self, name: str) -> None:
@@ -194,28 +208,33 @@ class Ledger:
         """Return traces of attempts whose worker died."""
         return list(self.storage.names(f"_work/attempts/{shard.part}/{shard.number:05d}"))
 
-    def _read(self, part: str, result: _Result) -> list[Outcome]:
+    def _read(self, result: _Result) -> list[Outcome]:
         outcomes = [Outcome.from_dict(row) for row in read_lines(self.storage.read(result.name))]
-        if len(outcomes) != result.tally.photos:
+        if (found := Tally.of(outcomes)) != result.tally:
             raise ReconciliationError(
-                f"{self.storage.describe(result.name)} should have {result.tally.photos} lines, "
-                f"it has {len(outcomes)}"
+                f"{self.storage.describe(result.name)} should have {result.tally}, it has {found}"
             )
         return outcomes
 
     def _results(self, part: str, shard: int | None = None, *, every: bool = False) -> dict[Any, _Result]:
         """Return the finished shards of a part by number, or every file of them by name."""
-        found: dict[Any, _Result] = {}
-        for name in self.storage.names(_folder(part)):
-            match = _RESULT_NAME.fullmatch(name.rpartition("/")[2])
-            if match is None or shard not in {None, int(match[1])}:
-                continue
-            result = _Result(int(match[1]), Tally(int(match[2]), int(match[3])), name)
-            key = name if every else result.shard
-            if key not in found or result.tally.errors < found[key].tally.errors:
-                found[key] = result
-        return found
+        found = _found(self.storage.names(_folder(part)), every=every)
+        return {key: result for key, result in found.items() if shard in {None, result.shard}}
+
+
+def _found(names: Iterable[str], *, every: bool = False) -> dict[Any, _Result]:
+    found: dict[Any, _Result] = {}
+    for name in names:
+        match = _RESULT_NAME.fullmatch(name.rpartition("/")[2])
+        if match is None:
+            continue
+        shard, *counts = map(int, match.groups())
+        result = _Result(shard, Tally(*counts), name)
+        key = name if every else shard
+        if key not in found or result.tally.errors < found[key].tally.errors:
+            found[key] = result
+    return found
 
 
 def _folder(part: str) -> str:
-    return f"_work/results/{part}"
+    return f"{_RESULTS}/{part}"

@@ -30,15 +30,18 @@ class Work:
     seconds : float
         Of annotating.
     cpus : int
+    gpus : float
         Of all workers together.
-    dollars_per_cpu_hour : float
+    dollars_per_cpu_hour, dollars_per_gpu_hour : float
         For the estimate of the cost.
     """
 
     photos: int
     seconds: float
     cpus: int
+    gpus: float
     dollars_per_cpu_hour: float
+    dollars_per_gpu_hour: float
 
 
 def make_manifest(
@@ -71,16 +74,18 @@ def make_manifest(
 
 
 def _throughput(work: Work) -> dict[str, Any]:
-    cpu_hours = work.seconds * work.cpus / 3600
-    dollars = cpu_hours * work.dollars_per_cpu_hour
+    hourly = work.cpus * work.dollars_per_cpu_hour + work.gpus * work.dollars_per_gpu_hour
+    dollars = work.seconds / 3600 * hourly
     return {
         "photos": work.photos,
         "seconds": round(work.seconds, 1),
         "cpus": work.cpus,
+        "gpus": work.gpus,
         "photos_per_second": round(work.photos / work.seconds, 2),
         "estimated_dollars": round(dollars, 6),
         "estimated_dollars_per_million_photos": round(1e6 * dollars / work.photos, 2),
         "dollars_per_cpu_hour": work.dollars_per_cpu_hour,
+        "dollars_per_gpu_hour": work.dollars_per_gpu_hour,
     }
 
 

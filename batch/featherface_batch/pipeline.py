@@ -3,43 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
+from featherface_batch.claims import Claims, merged
 from featherface_batch.errors import WorkerError
 from featherface_batch.isolation import annotate_isolated
 from featherface_batch.ledger import Ledger
 from featherface_batch.plan import Part, Plan, Shard, plan_partition, read_part
-from featherface_batch.records import Outcome, Photo, Tally
+from featherface_batch.pool import Kind, Pool
+from featherface_batch.records import Photo, Tally
 from featherface_batch.sources import Source
 from featherface_batch.worker import Worker, WorkerConfig
 
-__all__ = ["Pool", "make_plan", "run_plan"]
+__all__ = ["make_plan", "run_plan"]
 
-# Two shards at a time in one worker: while the last photos of one are searched, the first of the next are
-# fetched.
-_SHARDS_PER_WORKER = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """How many workers, and what each of them gets.
-
-    Parameters
-    ----------
-    cpus : int
-        CPUs of a worker.
-    gpus : float
-        GPUs of a worker; fractions share one.
-    least, most : int
-        Bounds of the number of workers; Ray grows and shrinks the pool within them.
-    """
-
-    cpus: int
-    gpus: float = 0.0
-    least: int = 1
-    most: int = 1
+# Shards at a time in one worker: while one is searched, the one before it is committed and the photos of the
+# one behind it are fetched.
+_SHARDS_PER_WORKER = 3
 
 
 def make_plan(source: Source, ledger: Ledger) -> Plan:
@@ -85,39 +66,16 @@ def run_plan(
         A worker cannot start, or cannot record what it did.
     """
     import ray
-    from ray import data
-    from ray.data import ActorPoolStrategy
 
-    def unfinished(row: dict[str, Any]) -> list[dict[str, Any]]:
-        done = ledger.finished(row["part"], retry_errors=retry_errors)
-        return [
-            _to_row(shard) for shard in read_part(row["part"], ledger.storage) if shard.number not in done
-        ]
-
-    parts = [{"part": part.name} for part in plan.parts]
-    shards = (
-        data.from_items(parts, override_num_blocks=len(parts))
-        # It reads two small files: what it takes of a CPU must not keep a worker from starting.
-        .flat_map(unfinished, num_cpus=0.1)
-        .repartition(target_num_rows_per_block=1)
-        .map_batches(
-            _ShardActor,
-            fn_constructor_args=(ledger, config),
-            batch_size=1,
-            num_cpus=pool.cpus,
-            num_gpus=pool.gpus,
-            compute=ActorPoolStrategy(
-                min_size=pool.least,
-                max_size=pool.most,
-                max_tasks_in_flight_per_actor=_SHARDS_PER_WORKER + 1,
-                max_concurrent_calls_per_actor=_SHARDS_PER_WORKER,
-                enable_true_multi_threading=True,
-            ),
-        )
-    )
+    kinds = pool.kinds
+    claims = ray.remote(Claims).options(num_cpus=0).remote() if len(kinds) > 1 else None
+    runs = [
+        _shards(plan, ledger, config.on(kind), kind, retry_errors=retry_errors, claims=claims, back=back)
+        for back, kind in enumerate(kinds)
+    ]
     try:
-        for row in shards.iter_rows():
-            yield Tally(int(row["photos"]), int(row["errors"]))
+        for row in merged([run.iter_rows for run in runs]):
+            yield Tally(int(row["photos"]), int(row["errors"]), int(row["faces"]))
     except ray.exceptions.RayError as error:
         # Ray hands over the worker's whole traceback as text; its last line is the worker's own error.
         reason = str(error).strip().splitlines()[-1]
@@ -126,16 +84,79 @@ def run_plan(
         ) from error
 
 
+def _shards(
+    plan: Plan,
+    ledger: Ledger,
+    config: WorkerConfig,
+    kind: Kind,
+    *,
+    retry_errors: bool,
+    claims: Any,
+    back: int,
+) -> Any:
+    """Return the dataset of what workers of one kind do: a row per shard with its counts.
+
+    With two kinds, one begins at the plan's end, and each shard belongs to who claims it first: they meet
+    where their speeds let them.
+    """
+    from ray import data
+    from ray.data import ActorPoolStrategy
+
+    def unfinished(row: dict[str, Any]) -> list[dict[str, Any]]:
+        done = ledger.finished(row["part"], retry_errors=retry_errors)
+        shards = [
+            _to_row(shard) for shard in read_part(row["part"], ledger.storage) if shard.number not in done
+        ]
+        return shards[::-1] if back else shards
+
+    parts = [{"part": part.name} for part in plan.parts]
+    return (
+        data.from_items(parts[::-1] if back else parts, override_num_blocks=len(parts))
+        # It reads two small files: what it takes of a CPU must not keep a worker from starting.
+        .flat_map(unfinished, num_cpus=0.1)
+        .repartition(target_num_rows_per_block=1)
+        .map_batches(
+            _ShardActor,
+            fn_constructor_args=(ledger, config, claims, back),
+            batch_size=1,
+            num_cpus=kind.cpus,
+            num_gpus=kind.gpus,
+            compute=ActorPoolStrategy(
+                # It grows as far as it finds CPUs: workers that took every CPU at the start would leave none
+                # to the tasks that bring them their shards.
+                min_size=1,
+                max_size=max(1, kind.most),
+                max_tasks_in_flight_per_actor=_SHARDS_PER_WORKER + 1,
+                max_concurrent_calls_per_actor=_SHARDS_PER_WORKER,
+                enable_true_multi_threading=True,
+            ),
+        )
+    )
+
+
 class _ShardActor:
     """Annotates and commits shards; when its process dies, Ray starts another for the same shard."""
 
-    def __init__(self, ledger: Ledger, config: WorkerConfig) -> None:
+    def __init__(self, ledger: Ledger, config: WorkerConfig, claims: Any, side: int) -> None:
         self._ledger = ledger
         self._config = config
+        self._claims = claims
+        self._side = side
         self._worker = Worker(config)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
         shard = _from_row({name: column[0] for name, column in batch.items()})
+        added = self._annotate(shard) if self._is_ours(shard) else Tally()
+        return {"photos": [added.photos], "errors": [added.errors], "faces": [added.faces]}
+
+    def _is_ours(self, shard: Shard) -> bool:
+        import ray
+
+        if self._claims is None:
+            return True
+        return bool(ray.get(self._claims.claim.remote(shard.part, shard.number, self._side)))
+
+    def _annotate(self, shard: Shard) -> Tally:
         before = {outcome.photo.key: outcome for outcome in self._ledger.recorded(shard.part, shard.number)}
         todo = [photo for photo in shard.photos if photo.key not in before or before[photo.key].failed]
         lost = self._ledger.lost_attempts(shard)
@@ -144,15 +165,10 @@ class _ShardActor:
         # that it may end.
         annotated = annotate_isolated(todo, self._config) if lost else self._worker.annotate(todo)
         after = {**before, **{outcome.photo.key: outcome for outcome in annotated}}
-        tally = self._ledger.commit(shard, [after[photo.key] for photo in shard.photos])
+        tally = self._ledger.commit(shard, [after[photo.key] for photo in shard.photos], again=bool(before))
         for name in (*lost, attempt):
             self._ledger.end_attempt(name)
-        added = tally - _tally(list(before.values()))
-        return {"photos": [added.photos], "errors": [added.errors]}
-
-
-def _tally(outcomes: Sequence[Outcome]) -> Tally:
-    return Tally(len(outcomes), sum(outcome.failed for outcome in outcomes))
+        return tally - Tally.of(before.values())
 
 
 def _to_row(shard: Shard) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 A source's listing streams into files of at most `PART_PHOTOS` rows each, so its length never shows in memory.
 Shards start small and grow: a small run still spreads over many workers and loses little to a crash, a large
-one does not drown in small files.
+one does not drown in small files. The last ones shrink again, so that all workers end at the same time.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -20,7 +21,7 @@ from featherface_batch.records import Photo
 from featherface_batch.sources import Source
 from featherface_batch.storage import Storage
 
-__all__ = ["PART_PHOTOS", "Part", "Plan", "Shard", "plan_partition", "read_part", "shard_size"]
+__all__ = ["PART_PHOTOS", "Part", "Plan", "Shard", "plan_partition", "read_part", "shard_sizes"]
 
 PART_PHOTOS: Final = 65_536
 """Photos per file of the plan: a few MiB, read whole by one task."""
@@ -28,10 +29,13 @@ PART_PHOTOS: Final = 65_536
 _SMALLEST: Final = 32
 _LARGEST: Final = 1024
 _SHARDS_PER_STEP: Final = 32
+_CHUNK: Final = 1024
+# The shards of what is left are this part of it: few enough to be done by this many workers together.
+_ENDING: Final = 16
 _FOLDER: Final = "_work/plan"
-_SCHEMA: Final = pa.schema(
+_SHARD: Final = pa.field("shard", pa.int32(), nullable=False)
+_PHOTO: Final = pa.schema(
     [
-        pa.field("shard", pa.int32(), nullable=False),
         pa.field("key", pa.string(), nullable=False),
         pa.field("location", pa.string(), nullable=False),
         pa.field("size", pa.int64()),
@@ -100,10 +104,26 @@ class Shard:
     photos: tuple[Photo, ...]
 
 
-def shard_size(number: int) -> int:
-    """Return how many photos the n-th shard of a partition holds."""
-    step: int = _SMALLEST << min(number // _SHARDS_PER_STEP, 16)
-    return min(step, _LARGEST)
+def shard_sizes(photos: int, number: int, *, ending: bool) -> list[int]:
+    """Return how many photos each shard of a part holds.
+
+    Parameters
+    ----------
+    photos : int
+        Of the part.
+    number : int
+        The partition's shards before it.
+    ending : bool
+        Whether the partition ends with this part.
+    """
+    sizes: list[int] = []
+    while photos:
+        size = min(_SMALLEST << min((number + len(sizes)) // _SHARDS_PER_STEP, 16), _LARGEST)
+        if ending:
+            size = min(size, max(_SMALLEST, photos // _ENDING))
+        sizes.append(min(size, photos))
+        photos -= sizes[-1]
+    return sizes
 
 
 def plan_partition(source: Source, partition: str, index: int, storage: Storage) -> list[Part]:
@@ -126,23 +146,23 @@ def plan_partition(source: Source, partition: str, index: int, storage: Storage)
     parts: list[Part] = []
     photos = iter(source.photos(partition))
     shards = 0
-    while True:
+    while (first := next(photos, None)) is not None:
         tables: list[pa.Table] = []
         rows = 0
-        while rows < PART_PHOTOS:
-            chunk = list(islice(photos, shard_size(shards)))
-            if not chunk:
-                break
-            tables.append(_table(chunk, len(tables)))
+        chunks = islice(chain([first], photos), PART_PHOTOS)
+        while chunk := list(islice(chunks, _CHUNK)):
+            tables.append(_table(chunk))
             rows += len(chunk)
-            shards += 1
-        if not tables:
-            return parts
-        part = Part(f"{index:05d}-{len(parts):05d}", rows, len(tables))
+        sizes = shard_sizes(rows, shards, ending=rows < PART_PHOTOS)
+        numbers = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+        part = Part(f"{index:05d}-{len(parts):05d}", rows, len(sizes))
         buffer = io.BytesIO()
-        pq.write_table(pa.concat_tables(tables), buffer, compression="zstd")
+        table = pa.concat_tables(tables).add_column(0, _SHARD, pa.array(numbers))
+        pq.write_table(table, buffer, compression="zstd")
         storage.write(f"{_FOLDER}/{part.name}.parquet", buffer.getvalue())
         parts.append(part)
+        shards += len(sizes)
+    return parts
 
 
 def read_part(name: str, storage: Storage) -> Iterator[Shard]:
@@ -157,13 +177,8 @@ def read_part(name: str, storage: Storage) -> Iterator[Shard]:
         start = end
 
 
-def _table(photos: list[Photo], shard: int) -> pa.Table:
-    columns = [
-        [shard] * len(photos),
-        [photo.key for photo in photos],
-        [photo.location for photo in photos],
-        [photo.size for photo in photos],
-    ]
+def _table(photos: list[Photo]) -> pa.Table:
+    columns = [[getattr(photo, field.name) for photo in photos] for field in _PHOTO]
     return pa.table(
-        [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)], _SCHEMA
+        [pa.array(column, field.type) for column, field in zip(columns, _PHOTO, strict=True)], _PHOTO
     )

@@ -40,6 +40,7 @@ class Progress:
         self._storage = storage
         self._started = time.time()
         self._wrote = self._logged = 0.0
+        self._ended: float | None = None
         self._state = "running"
         self._bar: Any = None
         if sys.stderr.isatty():
@@ -70,18 +71,29 @@ class Progress:
             self._wrote = now
             self._write()
 
+    def writing(self) -> None:
+        """Say that all photos have an outcome, and the outputs are written."""
+        self._state = "writing"
+        self._end_bar()
+        self._write()
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._state = "annotated" if error is None else "stopped"
-        if self._bar is not None:
-            self._bar.close()
-        else:
-            _LOGGER.info("%s", self._line())
+        self._state = "complete" if error is None else "stopped"
+        self._end_bar()
         self._write()
 
+    def _end_bar(self) -> None:
+        if self._ended is None:
+            self._ended = time.time()
+            if self._bar is not None:
+                self._bar.close()
+            else:
+                _LOGGER.info("%s", self._line())
+
     def _snapshot(self) -> dict[str, Any]:
-        seconds = time.time() - self._started
+        seconds = (self._ended or time.time()) - self._started
         rate = (self._now.photos - self._before.photos) / seconds if seconds > 0 else 0.0
         left = self._total - self._now.photos
         return {

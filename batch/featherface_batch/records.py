@@ -60,6 +60,11 @@ class Outcome:
         """Whether the photo ended as an error."""
         return self.code is not None
 
+    @property
+    def faces(self) -> int:
+        """How many faces the photo has; none if it ended as an error."""
+        return 0 if self.detections is None else len(self.detections["faces"])
+
     @classmethod
     def success(cls, photo: Photo, detections: Detections) -> Outcome:
         """Record the faces of a photo."""
@@ -102,16 +107,27 @@ class Tally:
         With an outcome, errors included.
     errors : int
         Those that ended as an error.
+    faces : int
+        On all of them.
     """
 
     photos: int = 0
     errors: int = 0
+    faces: int = 0
+
+    @classmethod
+    def of(cls, outcomes: Iterable[Outcome]) -> Tally:
+        """Count outcomes."""
+        return sum((cls(1, int(outcome.failed), outcome.faces) for outcome in outcomes), cls())
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(self.photos + other.photos, self.errors + other.errors)
+        return Tally(self.photos + other.photos, self.errors + other.errors, self.faces + other.faces)
+
+    def __str__(self) -> str:
+        return f"{self.photos} photos, {self.errors} errors, {self.faces} faces"
 
     def __sub__(self, other: Tally) -> Tally:
-        return Tally(self.photos - other.photos, self.errors - other.errors)
+        return Tally(self.photos - other.photos, self.errors - other.errors, self.faces - other.faces)
 
 
 def safe_path(key: str) -> PurePosixPath:

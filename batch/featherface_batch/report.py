@@ -91,7 +91,7 @@ def _numbers(manifest: Mapping[str, Any], statistics: Statistics) -> str:
     rate = manifest["throughput"]["photos_per_second"]
     numbers: Sequence[tuple[str, str]] = [
         ("photos", f"{statistics.tally.photos:,}"),
-        ("faces", f"{statistics.faces:,}"),
+        ("faces", f"{statistics.tally.faces:,}"),
         ("photos with a face", f"{statistics.with_faces:,}"),
         ("errors", f"{statistics.tally.errors:,}"),
         ("photos per second", "–" if rate is None else f"{rate:,.1f}"),

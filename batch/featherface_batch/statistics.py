@@ -36,13 +36,16 @@ class Histogram:
         index = bisect_right(self.edges, value) - 1
         self.counts[min(max(index, 0), len(self.counts) - 1)] += 1
 
+    def merge(self, other: Histogram) -> None:
+        """Add what another one counted in the same ranges."""
+        self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
+
 
 class Statistics:
     """Counts, histograms, errors by code, and a sample of photos with faces."""
 
     def __init__(self) -> None:
         self.tally = Tally()
-        self.faces = 0
         self.with_faces = 0
         self.confidence = Histogram([number / 20 for number in range(21)])
         self.face_height = Histogram([0, 8, 16, 32, 64, 128, 256, 512, 1024, 65_536])
@@ -53,18 +56,34 @@ class Statistics:
 
     def add(self, outcome: Outcome) -> None:
         """Count an outcome."""
-        self.tally += Tally(1, int(outcome.failed))
+        self.tally += Tally.of([outcome])
         if outcome.detections is None:
             self._add_error(outcome, str(outcome.code))
             return
         faces = outcome.detections["faces"]
         self.per_photo.add(len(faces))
-        self.faces += len(faces)
         for face in faces:
             self.confidence.add(face["confidence"])
             self.face_height.add(face["box"]["height"])
         if faces:
             self.with_faces += 1
+            self._consider(outcome)
+
+    def merge(self, other: Statistics) -> None:
+        """Add what was gathered from later photos of the run."""
+        self.tally += other.tally
+        self.with_faces += other.with_faces
+        for mine, theirs in (
+            (self.confidence, other.confidence),
+            (self.face_height, other.face_height),
+            (self.per_photo, other.per_photo),
+        ):
+            mine.merge(theirs)
+        for code, count in other.errors.items():
+            self.errors[code] += count
+            if code in self.examples or len(self.examples) < _CODES:
+                self.examples[code] = [*self.examples[code], *other.examples.get(code, ())][:_EXAMPLES]
+        for _, _, outcome in other._sample:
             self._consider(outcome)
 
     @property
@@ -77,15 +96,15 @@ class Statistics:
         return {
             "photos": self.tally.photos,
             "errors": self.tally.errors,
-            "faces": self.faces,
+            "faces": self.tally.faces,
             "photos_with_faces": self.with_faces,
             "errors_by_code": dict(self.errors.most_common()),
         }
 
     def _add_error(self, outcome: Outcome, code: str) -> None:
         self.errors[code] += 1
-        if len(self.examples) < _CODES and len(self.examples[code]) < _EXAMPLES:
-            self.examples[code].append(outcome)
+        if code in self.examples or len(self.examples) < _CODES:
+            self.examples[code] = [*self.examples[code], outcome][:_EXAMPLES]
 
     def _consider(self, outcome: Outcome) -> None:
         key = outcome.photo.key

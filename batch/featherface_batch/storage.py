@@ -7,7 +7,7 @@ becomes visible when it is complete.
 from __future__ import annotations
 
 import os
-import tempfile
+import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from featherface_batch.errors import StorageError, UsageError
+from featherface_batch.multipart import concatenate, upload
 from featherface_batch.s3 import S3Address, S3Options, is_s3, s3_client, s3_reason
 
 __all__ = ["LocalStorage", "S3Storage", "Storage", "open_storage"]
 
 _PARTIAL = ".partial"
-_SPOOL_BYTES = 16 * 1024 * 1024
+_PIECE_BYTES = 1024 * 1024
 
 
 class Storage(Protocol):
@@ -49,12 +50,20 @@ class Storage(Protocol):
         """Open a binary file for a ``with`` block; the file appears when the block ends without an error."""
         ...
 
+    def concatenate(self, name: str, pieces: Sequence[str | bytes]) -> None:
+        """Write a file that is other files (by their names) and bytes one after the other."""
+        ...
+
     def names(self, folder: str) -> Iterator[str]:
         """Yield the names of all files below a folder ("" is the root), sorted."""
         ...
 
     def delete(self, name: str) -> None:
         """Delete a file; no error if there is none."""
+        ...
+
+    def delete_many(self, names: Sequence[str]) -> None:
+        """Delete files; no error for those that are not there."""
         ...
 
     def sweep(self) -> None:
@@ -116,6 +125,16 @@ class LocalStorage:
         finally:
             temporary.unlink(missing_ok=True)
 
+    def concatenate(self, name: str, pieces: Sequence[str | bytes]) -> None:
+        """Write a file that is other files (by their names) and bytes one after the other."""
+        with self.writer(name) as file:
+            for piece in pieces:
+                if isinstance(piece, bytes):
+                    file.write(piece)
+                else:
+                    with (self.folder / piece).open("rb") as source:
+                        shutil.copyfileobj(source, file, _PIECE_BYTES)
+
     def names(self, folder: str) -> Iterator[str]:
         """Yield the names of all files below a folder ("" is the root), sorted."""
         start = self.folder / folder
@@ -134,6 +153,11 @@ class LocalStorage:
         """Delete a file; no error if there is none."""
         with suppress(FileNotFoundError):
             (self.folder / name).unlink()
+
+    def delete_many(self, names: Sequence[str]) -> None:
+        """Delete files; no error for those that are not there."""
+        for name in names:
+            self.delete(name)
 
     def sweep(self) -> None:
         """Remove what writers left that were killed; only when nobody writes."""
@@ -193,13 +217,14 @@ class S3Storage:
     def writer(self, name: str) -> Iterator[IO[bytes]]:
         """Open a binary file for a ``with`` block; the file appears when the block ends without an error."""
         target = self.address.child(name)
-        with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as file:
+        with upload(self._client, target) as file:
             yield file
-            file.seek(0)
-            try:
-                self._client.upload_fileobj(file, target.bucket, target.key)
-            except Exception as error:
-                raise StorageError(f"{target} cannot be written: {s3_reason(error).text}") from error
+
+    def concatenate(self, name: str, pieces: Sequence[str | bytes]) -> None:
+        """Write a file that is other files (by their names) and bytes one after the other."""
+        target = self.address.child(name)
+        sources = [piece if isinstance(piece, bytes) else self.address.child(piece) for piece in pieces]
+        concatenate(self._client, target, sources)
 
     def names(self, folder: str) -> Iterator[str]:
         """Yield the names of all files below a folder ("" is the root), sorted."""
@@ -220,6 +245,12 @@ class S3Storage:
             self._client.delete_object(Bucket=target.bucket, Key=target.key)
         except Exception as error:
             raise StorageError(f"{target} cannot be deleted: {s3_reason(error).text}") from error
+
+    def delete_many(self, names: Sequence[str]) -> None:
+        """Delete files; no error for those that are not there."""
+        with ThreadPoolExecutor(self.options.connections) as pool:
+            for _ in pool.map(self.delete, names):
+                pass
 
     def sweep(self) -> None:
         """Do nothing: S3 shows no upload before it is whole, and a lifecycle rule ends abandoned ones."""

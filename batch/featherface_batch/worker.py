@@ -20,6 +20,7 @@ from featherface_batch.crew import ByteBudget, Crew
 from featherface_batch.errors import TimeoutPhotoError
 from featherface_batch.fetch import fetch
 from featherface_batch.pictures import blurred, picture_name, preview
+from featherface_batch.pool import Kind
 from featherface_batch.records import Outcome, Photo, safe_path
 from featherface_batch.s3 import S3Options
 from featherface_batch.storage import Storage
@@ -29,6 +30,9 @@ __all__ = ["FaceFinder", "Worker", "WorkerConfig", "load_detector"]
 _UNKNOWN_SIZE: Final = 2 * 1024 * 1024
 _BYTES_AHEAD_PER_CPU: Final = 32 * 1024 * 1024
 _WATCH_SECONDS: Final = 0.25
+_FETCHERS: Final = 16
+_FETCHERS_PER_CPU: Final = 4
+_FETCHERS_PER_GPU_CPU: Final = 16
 _DOING: Final = {"fetch": "fetching", "compute": "decoding and searching", "save": "writing the pictures of"}
 
 
@@ -72,13 +76,30 @@ class WorkerConfig:
 
     settings: Settings
     s3: S3Options
-    cpus: int
+    cpus: int = 1
     timeout: float = 60.0
     fetchers: int = 16
     load: Callable[[Settings], FaceFinder] = load_detector
     pictures: Storage | None = None
     previews: bool = False
     blur: bool = False
+
+    def on(self, kind: Kind) -> WorkerConfig:
+        """Return the configuration of a worker of some kind."""
+        # With 50 ms for each request, a fetcher brings 20 photos a second; a CPU searches up to twice that
+        # many, a GPU as many as its CPUs can decode.
+        fetchers = max(_FETCHERS, (_FETCHERS_PER_GPU_CPU if kind.gpus else _FETCHERS_PER_CPU) * kind.cpus)
+        device = self.settings.device
+        if device == "auto":
+            # No worker may take a GPU that Ray has not given to it, or hold one and not use it.
+            device = "cuda" if kind.gpus else "cpu"
+        return replace(
+            self,
+            settings=replace(self.settings, device=device),
+            s3=replace(self.s3, connections=fetchers),
+            cpus=kind.cpus,
+            fetchers=fetchers,
+        )
 
 
 class Worker:
@@ -99,16 +120,20 @@ class Worker:
         self._budget = ByteBudget(_BYTES_AHEAD_PER_CPU * config.cpus)
         # Bounds what is fetched but not yet searched where photos are small.
         self._ahead = threading.BoundedSemaphore(2 * config.fetchers + 2 * config.cpus)
+        self._turn = threading.Lock()
 
     def annotate(self, photos: Sequence[Photo]) -> list[Outcome]:
         """Return one outcome for each photo, in order."""
         board = _Board(photos, self._config.timeout)
         watch = threading.Thread(target=self._watch, args=(board,), daemon=True)
         watch.start()
-        for index in range(len(photos)):
-            self._ahead.acquire()
-            board.held[index] = self._budget.acquire(photos[index].size or _UNKNOWN_SIZE)
-            self._fetching.submit(partial(self._fetch, board, index))
+        # One call after the other: photos of several shards side by side would end at the same time, and no
+        # photo would be searched while all of them are committed.
+        with self._turn:
+            for index in range(len(photos)):
+                self._ahead.acquire()
+                board.held[index] = self._budget.acquire(photos[index].size or _UNKNOWN_SIZE)
+                self._fetching.submit(partial(self._fetch, board, index))
         board.finished.wait()
         watch.join()
         return board.outcomes()

@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from typing import Final, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Final, Protocol, Self, cast
 
-from featherface_batch.errors import UsageError
+from featherface_batch.errors import ReconciliationError, UsageError
 from featherface_batch.records import Outcome
+from featherface_batch.sections import Section
 from featherface_batch.sinks.coco import CocoSink
+from featherface_batch.sinks.files import FilePerPhotoSink
 from featherface_batch.sinks.jsonl import ErrorsSink, JsonLinesSink
 from featherface_batch.sinks.label_studio import LabelStudioSink
 from featherface_batch.sinks.parquet import ParquetSink
 from featherface_batch.sinks.voc import VocSink
 from featherface_batch.sinks.wider import WiderSink
 from featherface_batch.sinks.yolo import YoloSink
+from featherface_batch.statistics import Statistics
 from featherface_batch.storage import Storage
 
-__all__ = ["FORMATS", "Sink", "parse_formats", "write_all"]
+__all__ = ["FORMATS", "Sink", "finish", "needs_names", "parse_formats", "write_section"]
 
 
 class Sink(Protocol):
-    """Takes outcomes one by one; what it writes appears when its ``with`` block ends without an error."""
+    """Takes a section's outcomes one by one; it writes when its ``with`` block ends without an error."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
     def add(self, outcome: Outcome) -> None:
         """Take one outcome."""
         ...
 
 
-_SINKS: Final[Mapping[str, Callable[[Storage], AbstractContextManager[Sink]]]] = {
+class _SinkType(Protocol):
+    def __call__(self, storage: Storage, section: Section) -> Sink: ...
+
+    def finish(self, storage: Storage, sections: int) -> None: ...
+
+
+_SINKS: Final[Mapping[str, _SinkType]] = {
     "coco": CocoSink,
     "jsonl": JsonLinesSink,
     "label-studio": LabelStudioSink,
@@ -51,10 +67,15 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return names
 
 
-def write_all(
-    outcomes: Iterable[Outcome], formats: Sequence[str], storage: Storage, others: Sequence[Sink] = ()
-) -> None:
-    """Write the outcomes in all formats, and the errors, in one pass.
+def needs_names(formats: Sequence[str]) -> bool:
+    """Whether one of the formats has a file per photo, so that photos' names can clash."""
+    return any(issubclass(cast(type, _SINKS[name]), FilePerPhotoSink) for name in formats)
+
+
+def write_section(
+    outcomes: Iterable[Outcome], formats: Sequence[str], storage: Storage, section: Section
+) -> Statistics:
+    """Write a section's outcomes in all formats, and its errors, in one pass.
 
     Parameters
     ----------
@@ -62,12 +83,45 @@ def write_all(
     formats : sequence of str
         Of `FORMATS`.
     storage : Storage
-    others : sequence of Sink
-        Shown each outcome, too.
+    section : Section
+
+    Returns
+    -------
+    Statistics
+        Of the section.
+
+    Raises
+    ------
+    ReconciliationError
+        The outcomes are not what was counted.
     """
+    statistics = Statistics()
     with ExitStack() as stack:
-        sinks: list[Sink] = [stack.enter_context(_SINKS[name](storage)) for name in formats]
-        sinks += [stack.enter_context(ErrorsSink(storage)), *others]
+        sinks = [stack.enter_context(sink(storage, section)) for sink in _used(formats)]
         for outcome in outcomes:
+            statistics.add(outcome)
             for sink in sinks:
                 sink.add(outcome)
+        if statistics.tally != section.tally:
+            raise ReconciliationError(
+                f"section {section.number} should have {section.tally}, it has {statistics.tally}"
+            )
+    return statistics
+
+
+def finish(formats: Sequence[str], storage: Storage, sections: int) -> None:
+    """Put together what all sections have written.
+
+    Parameters
+    ----------
+    formats : sequence of str
+    storage : Storage
+    sections : int
+        How many there are.
+    """
+    for sink in _used(formats):
+        sink.finish(storage, sections)
+
+
+def _used(formats: Sequence[str]) -> list[_SinkType]:
+    return [*(_SINKS[name] for name in formats), ErrorsSink]

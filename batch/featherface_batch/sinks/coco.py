@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from contextlib import ExitStack
-from types import TracebackType
-from typing import IO, Any, Final, Self
+from typing import Any, Final
 
 from featherface import __version__
 from featherface_batch.records import Outcome
+from featherface_batch.sections import Section
+from featherface_batch.sinks.pieces import PiecesSink
 from featherface_batch.storage import Storage
 
 __all__ = ["CocoSink"]
@@ -24,56 +22,47 @@ _CATEGORY: Final = {
     "skeleton": [[1, 3], [2, 3], [3, 4], [3, 5]],
 }
 _VISIBLE: Final = 2
-_SPOOL_BYTES: Final = 16 * 1024 * 1024
 
 
-class CocoSink:
+class CocoSink(PiecesSink):
     """``coco.json``; ids count from 1 in the run's order, ``score`` is the confidence.
+
+    The format wants all images before all boxes. What came before a section is known, so its ids are, too.
 
     Parameters
     ----------
     storage : Storage
+    section : Section
     """
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self._stack = ExitStack()
-        self._images = self._faces = 0
+    file_name = "coco.json"
+    kinds = ("images", "annotations")
 
-    def __enter__(self) -> Self:
-        self._file: IO[bytes] = self._stack.enter_context(self._storage.writer("coco.json"))
-        # The format wants all images before all boxes; the boxes wait on disk, not in memory.
-        self._boxes: IO[bytes] = self._stack.enter_context(
-            tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)
-        )
+    def __init__(self, storage: Storage, section: Section) -> None:
+        super().__init__(storage, section)
+        self._images = section.before.photos - section.before.errors
+        self._faces = section.before.faces
+
+    @classmethod
+    def frame(cls) -> tuple[bytes, ...]:
+        """Return what stands before the images, between them and the boxes, and at the end."""
         head = {"info": {"description": "Faces found by FeatherFace", "version": __version__}, "licenses": []}
-        self._file.write(_json(head)[:-1] + b',"categories":' + _json([_CATEGORY]) + b',"images":[')
-        return self
+        start = _json(head)[:-1] + b',"categories":' + _json([_CATEGORY]) + b',"images":['
+        return start, b'\n],"annotations":[', b"\n]}\n"
 
     def add(self, outcome: Outcome) -> None:
         """Write a photo's entry and its faces; an error has no place in this format."""
         if outcome.detections is None:
             return
+        images, annotations = self._pieces
         size = outcome.detections["image"]
-        self._file.write(b",\n" if self._images else b"\n")
+        images.write(b",\n" if self._images else b"\n")
         self._images += 1
-        self._file.write(_json({"id": self._images, "file_name": outcome.photo.key, **size}))
+        images.write(_json({"id": self._images, "file_name": outcome.photo.key, **size}))
         for face in outcome.detections["faces"]:
-            self._boxes.write(b",\n" if self._faces else b"\n")
+            annotations.write(b",\n" if self._faces else b"\n")
             self._faces += 1
-            self._boxes.write(_json(_annotation(face, self._faces, self._images)))
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._stack.pop_all() as stack:
-            if error is not None:
-                stack.__exit__(kind, error, trace)
-                return
-            self._file.write(b'\n],"annotations":[')
-            self._boxes.seek(0)
-            shutil.copyfileobj(self._boxes, self._file)
-            self._file.write(b"\n]}\n")
+            annotations.write(_json(_annotation(face, self._faces, self._images)))
 
 
 def _annotation(face: dict[str, Any], number: int, image: int) -> dict[str, Any]:

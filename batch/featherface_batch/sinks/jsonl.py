@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from types import TracebackType
-from typing import IO, ClassVar, Self
+from typing import ClassVar
 
 from featherface_batch.records import Outcome, write_lines
-from featherface_batch.storage import Storage
+from featherface_batch.sinks.pieces import PiecesSink
 
 __all__ = ["ErrorsSink", "JsonLinesSink"]
 
 
-class _LinesSink:
-    file_name: ClassVar[str]
+class _LinesSink(PiecesSink):
     failed: ClassVar[bool]
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        self._file: IO[bytes] = self._stack.enter_context(self._storage.writer(self.file_name))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
 
     def add(self, outcome: Outcome) -> None:
         """Write the outcome if it is of this sink's kind."""
         if outcome.failed is self.failed:
-            self._file.write(write_lines([outcome.to_dict()]))
+            self._pieces[0].write(write_lines([outcome.to_dict()]))
 
 
 class JsonLinesSink(_LinesSink):

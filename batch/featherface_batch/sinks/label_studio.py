@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
-from types import TracebackType
-from typing import IO, Any, Final, Self
+from typing import Any, Final
 
 from featherface import __version__
 from featherface_batch.records import Outcome
+from featherface_batch.sections import Section
+from featherface_batch.sinks.pieces import PiecesSink
 from featherface_batch.storage import Storage
 
 __all__ = ["LabelStudioSink"]
@@ -26,7 +26,7 @@ _CONFIG: Final = """\
 _POINT_WIDTH: Final = 0.5
 
 
-class LabelStudioSink:
+class LabelStudioSink(PiecesSink):
     """``label_studio/tasks.json`` to import and ``label_studio/config.xml`` for the project.
 
     ``image`` of a task is the photo's location: set up a source storage for ``s3://``, or serve local files.
@@ -34,33 +34,34 @@ class LabelStudioSink:
     Parameters
     ----------
     storage : Storage
+    section : Section
     """
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self._stack = ExitStack()
-        self._tasks = 0
+    file_name = "label_studio/tasks.json"
 
-    def __enter__(self) -> Self:
-        self._storage.write("label_studio/config.xml", _CONFIG.encode())
-        self._file: IO[bytes] = self._stack.enter_context(self._storage.writer("label_studio/tasks.json"))
-        self._file.write(b"[")
-        return self
+    def __init__(self, storage: Storage, section: Section) -> None:
+        super().__init__(storage, section)
+        self._tasks = section.before.photos - section.before.errors
+
+    @classmethod
+    def frame(cls) -> tuple[bytes, ...]:
+        """Return the brackets around the tasks."""
+        return b"[", b"\n]\n"
+
+    @classmethod
+    def finish(cls, storage: Storage, sections: int) -> None:
+        """Put the tasks together, and write the project's configuration."""
+        super().finish(storage, sections)
+        storage.write("label_studio/config.xml", _CONFIG.encode())
 
     def add(self, outcome: Outcome) -> None:
         """Write a photo's task; one that ended as an error has none."""
         if outcome.detections is None:
             return
-        self._file.write(b",\n" if self._tasks else b"\n")
+        (tasks,) = self._pieces
+        tasks.write(b",\n" if self._tasks else b"\n")
         self._tasks += 1
-        self._file.write(json.dumps(_task(outcome, outcome.detections), ensure_ascii=False).encode())
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self._file.write(b"\n]\n")
-        self._stack.__exit__(kind, error, trace)
+        tasks.write(json.dumps(_task(outcome, outcome.detections), ensure_ascii=False).encode())
 
 
 def _task(outcome: Outcome, detections: dict[str, Any]) -> dict[str, Any]:

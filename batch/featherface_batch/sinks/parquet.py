@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -9,11 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from featherface_batch.records import Outcome
+from featherface_batch.sections import Section
 from featherface_batch.storage import Storage
 
 __all__ = ["ParquetSink"]
 
-_ROWS_PER_FILE: Final = 100_000
+_ROWS_PER_GROUP: Final = 5000
 _LANDMARKS: Final = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 _BOX: Final = pa.struct([(name, pa.float32()) for name in ("left", "top", "width", "height")])
 _POINT: Final = pa.struct([("x", pa.float32()), ("y", pa.float32())])
@@ -55,17 +58,30 @@ class ParquetSink:
 
     The photos' table has every photo of the run: one that failed has ``error_code`` and no ``faces``.
 
+    A section writes one file of each.
+
     Parameters
     ----------
     storage : Storage
+    section : Section
     """
 
-    def __init__(self, storage: Storage) -> None:
-        self._photos = _Table(storage, "parquet/photos", _PHOTOS)
-        self._faces = _Table(storage, "parquet/faces", _FACES)
+    def __init__(self, storage: Storage, section: Section) -> None:
+        name = f"part-{section.number:05d}.parquet"
+        self._stack = ExitStack()
+        self._photos = _Table(storage, f"parquet/photos/{name}", _PHOTOS)
+        self._faces = _Table(storage, f"parquet/faces/{name}", _FACES)
 
     def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            for table in (self._photos, self._faces):
+                stack.enter_context(table.open())
+            self._stack = stack.pop_all()
         return self
+
+    @classmethod
+    def finish(cls, storage: Storage, sections: int) -> None:
+        """Do nothing: a dataset is its files."""
 
     def add(self, outcome: Outcome) -> None:
         """Write a photo and its faces."""
@@ -96,43 +112,34 @@ class ParquetSink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            self._photos.close()
-            self._faces.close()
+        self._stack.__exit__(kind, error, trace)
 
 
 class _Table:
-    """A dataset that is written file by file, so that no more than one file's rows are in memory."""
+    """A file that is written group by group, so that no more than one group's rows are in memory."""
 
-    def __init__(self, storage: Storage, folder: str, schema: pa.Schema) -> None:
+    def __init__(self, storage: Storage, name: str, schema: pa.Schema) -> None:
         self._storage = storage
-        self._folder = folder
+        self._name = name
         self._schema = schema
         self._rows: list[dict[str, Any]] = []
-        self._groups: list[pa.Table] = []
-        self._count = self._files = 0
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        with (
+            self._storage.writer(self._name) as file,
+            pq.ParquetWriter(file, self._schema, compression="zstd") as self._writer,
+        ):
+            yield
+            self._pack()
 
     def add(self, row: dict[str, Any]) -> None:
         self._rows.append(row)
-        # Rows as Python objects take far more memory than as a table.
-        if len(self._rows) >= _ROWS_PER_FILE // 20:
+        if len(self._rows) >= _ROWS_PER_GROUP:
             self._pack()
-            if self._count >= _ROWS_PER_FILE:
-                self._write()
-
-    def close(self) -> None:
-        self._pack()
-        if self._count or not self._files:
-            self._write()
 
     def _pack(self) -> None:
-        self._groups.append(pa.Table.from_pylist(self._rows, self._schema))
-        self._count += len(self._rows)
+        if not self._rows:
+            return
+        self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema))
         self._rows.clear()
-
-    def _write(self) -> None:
-        with self._storage.writer(f"{self._folder}/part-{self._files:05d}.parquet") as file:
-            pq.write_table(pa.concat_tables(self._groups), file, compression="zstd")
-        self._files += 1
-        self._groups.clear()
-        self._count = 0

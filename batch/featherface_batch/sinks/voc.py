@@ -17,7 +17,7 @@ class VocSink(FilePerPhotoSink):
     folder = "voc/Annotations"
     suffix = ".xml"
 
-    def render(self, photo: Photo, detections: dict[str, Any]) -> str:
+    def render(self, photo: Photo, detections: dict[str, Any], name: str) -> str:
         """Return the annotation of a photo."""
         path = safe_path(photo.key)
         size = detections["image"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from featherface_batch.records import Photo, safe_path
+from featherface_batch.records import Photo
 from featherface_batch.sinks.files import FilePerPhotoSink
 
 __all__ = ["WiderSink"]
@@ -16,10 +16,10 @@ class WiderSink(FilePerPhotoSink):
     folder = "wider"
     suffix = ".txt"
 
-    def render(self, photo: Photo, detections: dict[str, Any]) -> str:
+    def render(self, photo: Photo, detections: dict[str, Any], name: str) -> str:
         """Return the submission's lines for a photo."""
         faces = detections["faces"]
-        lines = [str(safe_path(photo.key).with_suffix("")), str(len(faces))]
+        lines = [name.removesuffix(self.suffix), str(len(faces))]
         for face in faces:
             box = face["box"]
             lines.append(f"{box['left']} {box['top']} {box['width']} {box['height']} {face['confidence']}")

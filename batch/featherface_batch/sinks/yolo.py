@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from featherface_batch.records import Photo
 from featherface_batch.sinks.files import FilePerPhotoSink
@@ -15,12 +15,9 @@ class YoloSink(FilePerPhotoSink):
 
     folder = "yolo/labels"
     suffix = ".txt"
+    extras: ClassVar = {"yolo/data.yaml": "path: .\ntrain: images\nval: images\nnc: 1\nnames:\n  0: face\n"}
 
-    def extras(self) -> dict[str, str]:
-        """Return ``data.yaml``."""
-        return {"yolo/data.yaml": "path: .\ntrain: images\nval: images\nnc: 1\nnames:\n  0: face\n"}
-
-    def render(self, photo: Photo, detections: dict[str, Any]) -> str:
+    def render(self, photo: Photo, detections: dict[str, Any], name: str) -> str:
         """Return a line per face."""
         lines = []
         for face in detections["faces"]:

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from featherface import BoundingBox, Detections, Face, Landmarks, Point
-from featherface_batch.records import Outcome, Photo
-from featherface_batch.sinks import write_all
+from featherface_batch.records import Outcome, Photo, Tally
+from featherface_batch.sections import Section
+from featherface_batch.sinks import finish, write_section
 from featherface_batch.storage import LocalStorage
 
 __all__ = ["made_outcomes", "measure_sinks"]
@@ -31,6 +32,9 @@ def measure_sinks(formats: Sequence[str], count: int) -> float:
     """Return the photos per CPU second at which one process writes the formats, all at once."""
     outcomes = list(made_outcomes(count))
     with tempfile.TemporaryDirectory() as folder:
+        storage = LocalStorage(Path(folder))
+        section = Section(0, (), Tally(), Tally.of(outcomes))
         started = time.process_time()
-        write_all(outcomes, formats, LocalStorage(Path(folder)))
+        write_section(outcomes, formats, storage, section)
+        finish(formats, storage, 1)
         return count / (time.process_time() - started)

@@ -15,6 +15,7 @@ from pathlib import Path
 from ray.cluster_utils import Cluster
 from featherface import Settings
 from featherface_batch.job import JobConfig, annotate
+from featherface_batch.pool import Limits
 from finders import RecordingFinder
 
 source, output = sys.argv[1:]
@@ -43,7 +44,8 @@ def end_a_node():
 killer = threading.Thread(target=end_a_node, daemon=True)
 killer.start()
 config = JobConfig(
-    source, output, Settings(input_size=320), address=cluster.address, worker_cpus=1, load=RecordingFinder
+    source, output, Settings(input_size=320), address=cluster.address, workers=Limits(worker_cpus=1),
+    load=RecordingFinder
 )
 print(annotate(config), flush=True)
 killer.join()

@@ -57,6 +57,7 @@ def test_a_folder_is_annotated_as_the_detector_would(photos: Path, tmp_path: Pat
     assert "40" in (output / "report.html").read_text()
     progress = json.loads((output / "progress.json").read_text())
     assert (progress["done"], progress["photos"], progress["errors"]) == (40, 40, 0)
+    assert progress["state"] == "complete"
 
 
 def test_bad_photos_cost_only_themselves(photos: Path, tmp_path: Path) -> None:
@@ -79,12 +80,12 @@ def test_bad_photos_cost_only_themselves(photos: Path, tmp_path: Path) -> None:
 def test_a_finished_run_is_not_done_again_and_gains_formats(photos: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     run(photos, output, formats=("jsonl",))
-    before = {path: path.stat().st_mtime_ns for path in (output / "_work").rglob("*.jsonl")}
+    before = {path: path.stat().st_mtime_ns for path in (output / "_work/results").rglob("*.jsonl")}
     for photo in photos.rglob("*.jpg"):
         photo.unlink()
     summary = run(photos, output, formats=("coco", "jsonl"))
     assert summary.annotated == 0
-    assert {path: path.stat().st_mtime_ns for path in (output / "_work").rglob("*.jsonl")} == before
+    assert {path: path.stat().st_mtime_ns for path in (output / "_work/results").rglob("*.jsonl")} == before
     assert (output / "coco.json").exists()
 
 

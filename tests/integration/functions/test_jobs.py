@@ -89,7 +89,7 @@ def test_a_job_is_started_shown_and_listed(jobs: Call, batch: Any, s3: Any) -> N
 
     status, shown = jobs("GET", f"/v1/jobs/{made['id']}")
     assert (status, shown["state"], shown["progress"]) == (200, "succeeded", None)
-    progress = {"state": "annotated", "photos": 3, "done": 3, "errors": 1, "photos_per_second": 12.5}
+    progress = {"state": "complete", "photos": 3, "done": 3, "errors": 1, "photos_per_second": 12.5}
     s3.put_object(Bucket=RESULTS, Key=f"jobs/{made['id']}/progress.json", Body=json.dumps(progress).encode())
     assert jobs("GET", f"/v1/jobs/{made['id']}")[1]["progress"] == progress
 

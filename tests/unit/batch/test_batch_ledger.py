@@ -38,9 +38,9 @@ def test_a_place_with_other_files_is_left_alone(ledger: Ledger, tmp_path: Path) 
 
 def test_a_commit_can_be_read_back_and_counted(ledger: Ledger) -> None:
     assert ledger.commit(SHARD, ONE_FAILED) == Tally(3, 1)
-    assert ledger.tally(SHARD.part) == Tally(3, 1)
+    assert ledger.tallies() == {SHARD.part: Tally(3, 1)}
     assert ledger.recorded(SHARD.part, 4) == ONE_FAILED
-    assert list(ledger.outcomes(PLAN)) == ONE_FAILED
+    assert list(ledger.outcomes(PLAN.parts)) == ONE_FAILED
 
 
 def test_only_a_retry_takes_a_shard_with_errors_as_unfinished(ledger: Ledger) -> None:
@@ -51,8 +51,8 @@ def test_only_a_retry_takes_a_shard_with_errors_as_unfinished(ledger: Ledger) ->
 
 def test_a_retry_replaces_what_was_recorded(ledger: Ledger, tmp_path: Path) -> None:
     ledger.commit(SHARD, ONE_FAILED)
-    ledger.commit(SHARD, FINE)
-    assert ledger.tally(SHARD.part) == Tally(3, 0)
+    ledger.commit(SHARD, FINE, again=True)
+    assert ledger.tallies() == {SHARD.part: Tally(3, 0)}
     assert len(list((tmp_path / "out/_work/results/00000-00000").iterdir())) == 1
 
 
@@ -63,8 +63,8 @@ def test_of_two_files_of_a_shard_the_one_with_fewer_errors_counts(ledger: Ledger
     newer.unlink()
     ledger.commit(SHARD, ONE_FAILED)
     newer.write_bytes(kept)
-    assert ledger.tally(SHARD.part) == Tally(3, 0)
-    assert list(ledger.outcomes(PLAN)) == FINE
+    assert ledger.tallies() == {SHARD.part: Tally(3, 0)}
+    assert list(ledger.outcomes(PLAN.parts)) == FINE
 
 
 @pytest.mark.parametrize("outcomes", [FINE[:2], [*FINE, FINE[0]], [FINE[1], FINE[0], FINE[2]]])
@@ -75,15 +75,15 @@ def test_a_commit_takes_exactly_the_photos_of_its_shard(ledger: Ledger, outcomes
 
 def test_a_missing_shard_does_not_reconcile(ledger: Ledger) -> None:
     with pytest.raises(ReconciliationError, match="1 shards, 0 are recorded"):
-        list(ledger.outcomes(PLAN))
+        list(ledger.outcomes(PLAN.parts))
 
 
 def test_a_shortened_file_does_not_reconcile(ledger: Ledger, tmp_path: Path) -> None:
     ledger.commit(SHARD, FINE)
     file = next((tmp_path / "out/_work/results/00000-00000").iterdir())
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:2]))
-    with pytest.raises(ReconciliationError, match="should have 3 lines, it has 2"):
-        list(ledger.outcomes(PLAN))
+    with pytest.raises(ReconciliationError, match="should have 3 photos, 0 errors, 0 faces, it has 2 photos"):
+        list(ledger.outcomes(PLAN.parts))
 
 
 def test_an_attempt_leaves_a_trace_until_it_ends(ledger: Ledger) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from featherface_batch.plan import PART_PHOTOS, Part, Plan, plan_partition, read_part, shard_size
+from featherface_batch.plan import PART_PHOTOS, Part, Plan, plan_partition, read_part, shard_sizes
 from featherface_batch.records import Photo
 from featherface_batch.storage import LocalStorage
 
@@ -53,10 +53,19 @@ def test_a_size_that_the_listing_does_not_know_stays_unknown(tmp_path: Path) -> 
 
 
 def test_shards_grow_from_small_to_a_bound() -> None:
-    sizes = [shard_size(number) for number in range(2000)]
-    assert sizes == sorted(sizes)
-    assert sizes[0] == 32
-    assert sizes[-1] == 1024
+    sizes = shard_sizes(PART_PHOTOS, 0, ending=False)
+    assert sum(sizes) == PART_PHOTOS
+    assert sizes[:-1] == sorted(sizes[:-1])
+    assert (sizes[0], max(sizes)) == (32, 1024)
+
+
+def test_the_last_shards_of_a_partition_are_small_again() -> None:
+    sizes = shard_sizes(60_000, 1000, ending=True)
+    assert sum(sizes) == 60_000
+    assert sizes == sorted(sizes, reverse=True)
+    assert (sizes[0], sizes[-2]) == (1024, 32)
+    # few small files are the price
+    assert len(sizes) < 2 * 60_000 / 1024 + 32
 
 
 def test_memory_does_not_grow_with_the_number_of_photos(tmp_path: Path) -> None:

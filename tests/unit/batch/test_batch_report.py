@@ -113,7 +113,9 @@ def test_the_report_tells_everything_and_needs_nothing(tmp_path: Path, blur: boo
     statistics.add(Outcome.success(Photo("gone.jpg", str(tmp_path / "gone.jpg")), ONE_FACE))
     statistics.add(Outcome.success(Photo("empty.jpg", ""), Detections(10, 10)))
     statistics.add(Outcome.failure(Photo("slow.jpg", ""), TimeoutPhotoError("<slow> & late")))
-    manifest = make_manifest(IDENTITY, ("jsonl",), statistics, Work(4, 2.0, 2, 0.05), LocalStorage(tmp_path))
+    manifest = make_manifest(
+        IDENTITY, ("jsonl",), statistics, Work(4, 2.0, 2, 0, 0.05, 0.6), LocalStorage(tmp_path)
+    )
     page = render_report(manifest, statistics, Gallery(S3Options(), LIMITS, blur)).decode()
     outline = Outline(page)
     assert outline.open == []
@@ -127,28 +129,30 @@ def test_the_report_tells_everything_and_needs_nothing(tmp_path: Path, blur: boo
 def test_a_report_of_nothing_but_errors_is_whole(tmp_path: Path) -> None:
     statistics = Statistics()
     statistics.add(Outcome.failure(Photo("slow.jpg", ""), TimeoutPhotoError("late")))
-    manifest = make_manifest(IDENTITY, ("jsonl",), statistics, Work(1, 1.0, 1, 0.05), LocalStorage(tmp_path))
+    manifest = make_manifest(
+        IDENTITY, ("jsonl",), statistics, Work(1, 1.0, 1, 0, 0.05, 0.6), LocalStorage(tmp_path)
+    )
     page = Outline(render_report(manifest, statistics, Gallery(S3Options(), LIMITS, False)).decode())
     assert "No photo with a face could be shown" in page.text
 
 
 def test_the_manifest_estimates_the_cost(tmp_path: Path) -> None:
     manifest = make_manifest(
-        IDENTITY, ("jsonl",), Statistics(), Work(1000, 36.0, 4, 0.05), LocalStorage(tmp_path)
+        IDENTITY, ("jsonl",), Statistics(), Work(1000, 36.0, 4, 0.5, 0.05, 0.6), LocalStorage(tmp_path)
     )
     assert manifest["throughput"]["photos_per_second"] == pytest.approx(27.78)
-    assert manifest["throughput"]["estimated_dollars"] == pytest.approx(0.002)
-    assert manifest["throughput"]["estimated_dollars_per_million_photos"] == 2.0
+    assert manifest["throughput"]["estimated_dollars"] == pytest.approx(0.005)
+    assert manifest["throughput"]["estimated_dollars_per_million_photos"] == 5.0
     assert {"python", "ray", "onnxruntime"} <= set(manifest["versions"])
 
 
 def test_a_start_without_work_keeps_the_speed_that_was_measured(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path)
-    idle = Work(0, 0.1, 0, 0.05)
+    idle = Work(0, 0.1, 0, 0, 0.05, 0.6)
     assert make_manifest(IDENTITY, (), Statistics(), idle, storage)["throughput"] == {
         "photos_per_second": None
     }
-    first = make_manifest(IDENTITY, (), Statistics(), Work(10, 2.0, 1, 0.05), storage)
+    first = make_manifest(IDENTITY, (), Statistics(), Work(10, 2.0, 1, 0, 0.05, 0.6), storage)
     storage.write(MANIFEST_NAME, write_json(first))
     again = make_manifest(IDENTITY, (), Statistics(), idle, storage)
     assert json.loads(json.dumps(again["throughput"])) == first["throughput"]

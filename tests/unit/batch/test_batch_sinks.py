@@ -1,5 +1,6 @@
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -12,9 +13,11 @@ import supervision as sv
 from PIL import Image
 
 from featherface import BoundingBox, Detections, Face, Landmarks, Point
-from featherface_batch.errors import MissingPhotoError, UsageError
-from featherface_batch.records import Outcome, Photo
-from featherface_batch.sinks import parse_formats, write_all
+from featherface_batch.errors import MissingPhotoError, ReconciliationError, UsageError
+from featherface_batch.naming import digests, find_clashes
+from featherface_batch.records import Outcome, Photo, Tally
+from featherface_batch.sections import Section
+from featherface_batch.sinks import FORMATS, finish, parse_formats, write_section
 from featherface_batch.storage import LocalStorage
 
 
@@ -34,8 +37,21 @@ OUTCOMES = [
 
 
 def written(tmp_path: Path, formats: Sequence[str], outcomes: Sequence[Outcome] = OUTCOMES) -> Path:
-    write_all(outcomes, formats, LocalStorage(tmp_path))
-    return tmp_path
+    return write_run(tmp_path, formats, outcomes, [len(outcomes)])
+
+
+def write_run(folder: Path, formats: Sequence[str], outcomes: Sequence[Outcome], cuts: Sequence[int]) -> Path:
+    """Write outcomes as a run of sections that end where they are cut."""
+    storage = LocalStorage(folder)
+    stretches = [list(outcomes[start:end]) for start, end in pairwise([0, *cuts])]
+    found = [digests(outcome.photo.key for outcome in stretch) for stretch in stretches]
+    before = Tally()
+    for number, (stretch, names) in enumerate(zip(stretches, find_clashes(found), strict=True)):
+        tally = Tally.of(stretch)
+        write_section(stretch, formats, storage, Section(number, (), before, tally, names))
+        before += tally
+    finish(formats, storage, len(stretches))
+    return folder
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -199,9 +215,40 @@ def test_nothing_appears_when_writing_fails_half_way(tmp_path: Path) -> None:
         yield OUTCOMES[0]
         raise RuntimeError("the disk is on fire")
 
+    section = Section(0, (), Tally(), Tally(3, 1, 2))
     with pytest.raises(RuntimeError, match="on fire"):
-        write_all(broken(), ["jsonl", "coco", "parquet", "label-studio"], LocalStorage(tmp_path))
-    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"config.xml"}
+        write_section(broken(), ["jsonl", "coco", "parquet", "label-studio"], LocalStorage(tmp_path), section)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_outcomes_that_were_not_counted_do_not_reconcile(tmp_path: Path) -> None:
+    with pytest.raises(ReconciliationError, match="section 0 should have 3 photos, 1 errors, 9 faces"):
+        write_section(OUTCOMES, ["jsonl"], LocalStorage(tmp_path), Section(0, (), Tally(), Tally(3, 1, 9)))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_what_is_written_is_the_same_however_many_write(tmp_path: Path) -> None:
+    keys = ["a/x.jpg", "gone.jpg", "a/x.png", "b/y.webp", "a/x.png.jpg", "b/y", "b/../b/y"]
+    outcomes = [
+        OUTCOMES[1] if key == "gone.jpg" else Outcome.success(Photo(key, f"/{key}"), found)
+        for key, found in zip(keys, [TWO_FACES, NO_FACE] * 4, strict=False)
+    ]
+    single = [name for name in FORMATS if name != "parquet"]
+    written = []
+    for cuts in ([7], [1, 2, 3, 4, 5, 6, 7], [3, 3, 7]):
+        folder = write_run(tmp_path / str(len(cuts)), [*single, "parquet"], outcomes, cuts)
+        files = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file() and path.suffix != ".parquet"
+        }
+        tables = [
+            pd.read_parquet(folder / "parquet" / kind).to_dict("records") for kind in ("photos", "faces")
+        ]
+        written.append((files, str(tables)))
+    assert written[0] == written[1] == written[2]
+    # every photo with a result has a file of its own
+    assert len({name for name in written[0][0] if name.startswith("yolo/labels/")}) == 6
 
 
 def test_formats_are_read_with_commas() -> None:

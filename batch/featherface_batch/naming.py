@@ -1,0 +1,94 @@
+"""Names of files that stand for a photo: its own with another suffix, unless another photo has that name.
+
+Photos of one folder may differ in nothing but their suffix, and keys of a list in nothing that a path can
+show. The first photo of the plan gets the plain name, ``a.txt`` for ``a.jpg``; the next ones keep their
+suffix, ``a.png.txt``; if even that is taken, a hash of the key tells them apart. Who gets which name follows
+from the plan alone, whatever has failed and whoever writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import PurePosixPath
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from featherface_batch.records import safe_path
+
+__all__ = ["KEPT", "PLAIN", "UNIQUE", "digests", "file_name", "find_clashes"]
+
+PLAIN: Final = 0
+"""The photo's name with another suffix."""
+KEPT: Final = 1
+"""Its whole name and another suffix."""
+UNIQUE: Final = 2
+"""The same with a hash of its key."""
+
+
+def file_name(key: str, form: int, suffix: str) -> str:
+    """Return the name of a photo's file.
+
+    Parameters
+    ----------
+    key : str
+        Of the photo.
+    form : int
+        `PLAIN`, `KEPT` or `UNIQUE`.
+    suffix : str
+        With its dot.
+    """
+    path = safe_path(key)
+    if form == PLAIN:
+        return str(path.with_suffix(suffix))
+    if form == KEPT:
+        return f"{path}{suffix}"
+    return f"{path}.{hashlib.blake2b(key.encode(), digest_size=6).hexdigest()}{suffix}"
+
+
+def digests(keys: Iterable[str]) -> npt.NDArray[np.uint64]:
+    """Return 64-bit digests of both names that a photo's file may have, shape (N, 2)."""
+    rows = []
+    for key in keys:
+        path = safe_path(key)
+        rows.append((_digest(path.with_suffix("")), _digest(path)))
+    return np.array(rows, np.uint64).reshape(-1, 2)
+
+
+def find_clashes(parts: Sequence[npt.NDArray[np.uint64]]) -> list[dict[int, int]]:
+    """Return, for each array of digests, the photos that need another name than the plain one.
+
+    Parameters
+    ----------
+    parts : sequence of ndarray of uint64, shape (N, 2)
+        `digests` of the run's photos, in the plan's order.
+
+    Returns
+    -------
+    list of dict of int to int
+        Index within the array to `KEPT` or `UNIQUE`.
+    """
+    every = np.concatenate([*parts, np.empty((0, 2), np.uint64)])
+    plain, kept = every[:, 0], every[:, 1]
+    _, first = np.unique(plain, return_index=True)
+    later = np.ones(len(every), bool)
+    later[first] = False
+    (clashing,) = np.nonzero(later)
+    _, first_kept = np.unique(kept[clashing], return_index=True)
+    unique = np.ones(len(clashing), bool)
+    unique[first_kept] = False
+    unique |= np.isin(kept[clashing], plain[first])
+    forms = np.where(unique, UNIQUE, KEPT)
+    starts = np.cumsum([0, *map(len, parts)])
+    return [
+        {int(index - start): int(form) for index, form in zip(clashing[chosen], forms[chosen], strict=True)}
+        for start, end in pairwise(starts)
+        for chosen in [(clashing >= start) & (clashing < end)]
+    ]
+
+
+def _digest(path: PurePosixPath) -> int:
+    return int.from_bytes(hashlib.blake2b(str(path).encode(), digest_size=8).digest(), "little")
