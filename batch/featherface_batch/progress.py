@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from types import TracebackType
@@ -17,6 +18,7 @@ __all__ = ["PROGRESS_NAME", "Progress"]
 PROGRESS_NAME: Final = "progress.json"
 _FILE_SECONDS: Final = 2.0
 _LINE_SECONDS: Final = 10.0
+_COLUMNS, _LINES = 80, 24
 _LOGGER: Final = logging.getLogger(__name__)
 
 
@@ -46,7 +48,17 @@ class Progress:
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, initial=before.photos, unit="photo", desc="annotate", smoothing=0.1)
+            # a terminal that does not know its size says 0 (docker -t, script), and tqdm draws nothing there
+            size = os.get_terminal_size(sys.stderr.fileno())
+            self._bar = tqdm(
+                total=total,
+                initial=before.photos,
+                unit="photo",
+                desc="annotate",
+                smoothing=0.1,
+                ncols=size.columns or _COLUMNS,
+                nrows=size.lines or _LINES,
+            )
 
     @property
     def tally(self) -> Tally:
