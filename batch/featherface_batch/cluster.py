@@ -53,9 +53,7 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
     else:
         ray.init(
             address="local",
-            # One more than the workers use: small tasks of the pipeline would wait for ever behind a pool of
-            # workers that took every CPU.
-            num_cpus=cpus + 1,
+            num_cpus=cpus,
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,
             logging_level=logging.ERROR,

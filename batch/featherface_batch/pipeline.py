@@ -110,27 +110,23 @@ def _shards(
         return shards[::-1] if back else shards
 
     parts = [{"part": part.name} for part in plan.parts]
-    return (
-        data.from_items(parts[::-1] if back else parts, override_num_blocks=len(parts))
-        # It reads two small files: what it takes of a CPU must not keep a worker from starting.
-        .flat_map(unfinished, num_cpus=0.1)
-        .repartition(target_num_rows_per_block=1)
-        .map_batches(
-            _ShardActor,
-            fn_constructor_args=(ledger, config, claims, back),
-            batch_size=1,
-            num_cpus=kind.cpus,
-            num_gpus=kind.gpus,
-            compute=ActorPoolStrategy(
-                # It grows as far as it finds CPUs: workers that took every CPU at the start would leave none
-                # to the tasks that bring them their shards.
-                min_size=1,
-                max_size=max(1, kind.most),
-                max_tasks_in_flight_per_actor=_SHARDS_PER_WORKER + 1,
-                max_concurrent_calls_per_actor=_SHARDS_PER_WORKER,
-                enable_true_multi_threading=True,
-            ),
-        )
+    dataset = data.from_items(parts[::-1] if back else parts, override_num_blocks=len(parts))
+    # A block for each shard: blocks are what workers are given. A repartition would do it, too, but its tasks
+    # wait for a CPU, and there is none once the workers have them all.
+    dataset.context.target_max_block_size = 1
+    return dataset.flat_map(unfinished, num_cpus=0).map_batches(
+        _ShardActor,
+        fn_constructor_args=(ledger, config, claims, back),
+        batch_size=1,
+        num_cpus=kind.cpus,
+        num_gpus=kind.gpus,
+        compute=ActorPoolStrategy(
+            min_size=1,
+            max_size=max(1, kind.most),
+            max_tasks_in_flight_per_actor=_SHARDS_PER_WORKER + 1,
+            max_concurrent_calls_per_actor=_SHARDS_PER_WORKER,
+            enable_true_multi_threading=True,
+        ),
     )
 
 
