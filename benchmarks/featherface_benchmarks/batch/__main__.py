@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import platform
-import statistics
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from featherface.runtime import usable_cpus
+from featherface_benchmarks.batch.goals import Goal
 
 
 def _photos(folder: Path) -> list[Path]:
@@ -23,67 +23,80 @@ _SPEED_HEAD = (
 )
 
 
-def _speed(args: argparse.Namespace) -> None:
-    from featherface_benchmarks.batch.speed import compare
+def _speed(args: argparse.Namespace) -> list[Goal]:
+    from featherface_benchmarks.batch.goals import speed_goals
+    from featherface_benchmarks.batch.speed import Row, compare
 
+    photos = _photos(args.folder)
     print(
-        f"{args.count} photos, {args.cpus} CPU(s), {args.rounds} round(s); peaks at {args.few} and all photos"
+        f"{args.count} photos ({_repeated(photos, args.count)}), {args.cpus} CPU(s), {args.rounds} round(s); "
+        f"peaks at {args.few} and all photos"
     )
     print(_SPEED_HEAD, flush=True)
-    for row in compare(
-        _photos(args.folder),
-        args.only.split(","),
-        count=args.count,
-        few=args.few,
-        cpus=args.cpus,
-        rounds=args.rounds,
-    ):
+    rows: list[Row] = []
+    names = args.only.split(",")
+    for row in compare(photos, names, count=args.count, few=args.few, cpus=args.cpus, rounds=args.rounds):
+        rows.append(row)
         print(row, flush=True)
+    return speed_goals(rows, args.cpus)
 
 
-def _large(args: argparse.Namespace) -> None:
+def _large(args: argparse.Namespace) -> list[Goal]:
     import tempfile
 
+    from featherface_benchmarks.batch.goals import large_photo_goals
     from featherface_benchmarks.batch.large_photos import accuracy, enlarged
     from featherface_benchmarks.batch.speed import compare
 
     with tempfile.TemporaryDirectory() as folder:
         photos = enlarged(_photos(args.folder)[: args.different], Path(folder, "large"))
         size = sum(photo.stat().st_size for photo in photos) / len(photos)
-        print(f"{args.count} photos of 12 megapixels, {size / 1e6:.1f} MB each, {args.cpus} CPU(s)")
+        print(
+            f"{args.count} photos of 12 megapixels ({_repeated(photos, args.count)}), {size / 1e6:.1f} MB "
+            f"each, {args.cpus} CPU(s)"
+        )
         print(_SPEED_HEAD, flush=True)
         names = ("annotate", "annotate-full")
         rates: dict[str, list[float]] = {name: [] for name in names}
         for row in compare(photos, names, count=args.count, few=args.few, cpus=args.cpus, rounds=args.rounds):
             print(row, flush=True)
             if row.name in rates:
-                rates[row.name].append(row.ratio)
+                rates[row.name].append(row.rate)
     scaled, full = (sum(rates[name]) / args.rounds for name in names)
-    print(f"scaled decoding: {scaled / full:.2f} times the rate of a full one")
+    levels = {}
     if args.wider and args.ground_truth:
-        for way, levels in accuracy(args.wider, args.ground_truth, args.model):
-            figures = ", ".join(f"{level} {value:.4f}" for level, value in levels.items())
+        for way, found in accuracy(args.wider, args.ground_truth, args.model):
+            levels[way] = found
+            figures = ", ".join(f"{level} {value:.4f}" for level, value in found.items())
             print(f"AP on WIDER FACE val enlarged to 12 megapixels, {way} decoding: {figures}", flush=True)
+    return large_photo_goals(scaled / full, levels)
 
 
-def _delay(args: argparse.Namespace) -> None:
+def _delay(args: argparse.Namespace) -> list[Goal]:
     from featherface_benchmarks.batch.delay import compare_delays
+    from featherface_benchmarks.batch.goals import delay_goal
 
-    print(f"{args.count} photos in S3, {args.cpus} CPU(s), {args.milliseconds:g} ms more on each request")
+    photos = _photos(args.folder)
+    print(
+        f"{args.count} photos in S3 ({_repeated(photos, args.count)}), {args.cpus} CPU(s), "
+        f"{args.milliseconds:g} ms more on each request"
+    )
     ratios = []
     for near, far in compare_delays(
-        _photos(args.folder),
-        count=args.count,
-        cpus=args.cpus,
-        rounds=args.rounds,
-        milliseconds=args.milliseconds,
+        photos, count=args.count, cpus=args.cpus, rounds=args.rounds, milliseconds=args.milliseconds
     ):
         ratios.append(far / near)
         print(f"without {near:7.1f} photos/s   with {far:7.1f}   ratio {far / near:.2f}", flush=True)
-    print(f"median ratio {statistics.median(ratios):.2f}")
+    return [delay_goal(ratios, args.milliseconds)]
 
 
-def _planning(args: argparse.Namespace) -> None:
+def _repeated(photos: list[Path], count: int) -> str:
+    if len(photos) >= count:
+        return "all different"
+    return f"{len(photos)} different ones, again and again under other names"
+
+
+def _planning(args: argparse.Namespace) -> list[Goal]:
     from featherface_benchmarks.batch.planning import measure_planning
 
     print(
@@ -96,15 +109,17 @@ def _planning(args: argparse.Namespace) -> None:
             f"{found['parts']:6.0f} {found['shards']:8.0f}",
             flush=True,
         )
+    return []
 
 
-def _sinks(args: argparse.Namespace) -> None:
+def _sinks(args: argparse.Namespace) -> list[Goal]:
     from featherface_batch.sinks import FORMATS
     from featherface_benchmarks.batch.sinks import measure_sinks
 
     print(f"{args.count} results of two faces, one writer; photos per CPU second")
     for formats in (*((name,) for name in FORMATS), ("coco", "jsonl", "parquet")):
         print(f"  {', '.join(formats):22} {measure_sinks(formats, args.count):9,.0f}", flush=True)
+    return []
 
 
 def main() -> None:
@@ -112,12 +127,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m featherface_benchmarks.batch", description=__doc__)
     what = parser.add_subparsers(required=True, metavar="WHAT")
 
-    def add(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+    def add(name: str, run: Callable[[argparse.Namespace], list[Goal]], text: str) -> argparse.ArgumentParser:
         sub = what.add_parser(name, help=text, description=text)
         sub.set_defaults(run=run)
         return sub
 
-    def add_run(name: str, run: Callable[[argparse.Namespace], None], text: str, count: int) -> Any:
+    def add_run(name: str, run: Callable[[argparse.Namespace], list[Goal]], text: str, count: int) -> Any:
         sub = add(name, run, text)
         sub.add_argument("folder", type=Path, help="photos; used again and again if there are too few")
         sub.add_argument("--count", type=int, default=count, help="photos of a run (default %(default)s)")
@@ -143,7 +158,10 @@ def main() -> None:
 
     args = parser.parse_args()
     print(f"{date.today()}, {platform.machine()}, Python {platform.python_version()}", flush=True)
-    args.run(args)
+    if goals := args.run(args):
+        print("\ngoals:")
+        for goal in goals:
+            print(f"  {goal}")
 
 
 if __name__ == "__main__":
