@@ -14,6 +14,8 @@ from PIL import Image
 
 # The workers of the embedded Ray import the fakes by name, as they would import a user's module.
 sys.path.insert(0, str(Path(__file__).parent))
+# Ray's workers are polite by default: beside any other program the tests would take ten times as long.
+os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
 
 _CREDENTIALS = {

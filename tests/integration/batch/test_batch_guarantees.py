@@ -1,0 +1,331 @@
+"""What only real servers, a killed cluster and a real terminal show."""
+
+import io
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import boto3
+import psutil
+import pytest
+from conftest import jpeg
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+from featherface import Settings
+from featherface_batch.job import JobConfig, annotate
+from featherface_batch.multipart import concatenate
+from featherface_batch.s3 import S3Address, S3Options
+from featherface_batch.storage import S3Storage
+
+SETTINGS = Settings(input_size=320)
+COMMAND = str(Path(sys.executable).parent / "featherface")
+MIB = 1024 * 1024
+PUBLIC = ["public/1.jpg", "public/2.jpg"]
+
+
+@pytest.fixture(scope="module")
+def counted() -> Iterator[tuple[str, Counter[str]]]:
+    """An S3 server that counts who was fetched how often."""
+    gets: Counter[str] = Counter()
+    application = DomainDispatcherApplication(create_backend_app)
+
+    def counting(environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["REQUEST_METHOD"] == "GET":
+            gets[unquote(environ["PATH_INFO"])] += 1
+        return application(environ, start_response)
+
+    server = make_server("127.0.0.1", 0, counting, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", gets
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+from featherface import Settings
+from featherface_batch.job import JobConfig, annotate
+from featherface_batch.pool import Limits
+from featherface_batch.s3 import S3Options
+from finders import RecordingFinder
+
+source, output, endpoint = sys.argv[1:]
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+cluster.add_node(num_cpus=2, object_store_memory=80 * 2**20)
+cluster.wait_for_nodes()
+print(annotate(JobConfig(
+    source, output, Settings(input_size=320), address=cluster.address, workers=Limits(worker_cpus=1),
+    s3=S3Options(endpoint_url=endpoint), load=RecordingFinder
+)), flush=True)
+"""
+
+
+def test_a_whole_cluster_is_killed_and_nothing_finished_is_fetched_again(
+    tmp_path: Path, counted: tuple[str, Counter[str]]
+) -> None:
+    endpoint, gets = counted
+    s3 = boto3.client("s3", endpoint_url=endpoint)
+    for bucket in ("killed-photos", "killed-faces"):
+        s3.create_bucket(Bucket=bucket)
+    keys = [f"{number:03d}.jpg" for number in range(256)]
+    for number, key in enumerate(keys):
+        s3.put_object(Bucket="killed-photos", Key=key, Body=jpeg(number, 48, 48))
+    command = [sys.executable, "-c", CLUSTER, "s3://killed-photos", "s3://killed-faces/run", endpoint]
+    environment = {
+        **os.environ,
+        "FINDER_LOG": str(tmp_path / "log"),
+        "RAY_memory_monitor_refresh_ms": "0",
+        # this cluster is made by hand, without the token of the tests' embedded Ray
+        "RAY_AUTH_MODE": "disabled",
+    }
+
+    def results() -> list[str]:
+        answer = s3.list_objects_v2(Bucket="killed-faces", Prefix="run/_work/results/")
+        return [entry["Key"] for entry in answer.get("Contents", ())]
+
+    run = subprocess.Popen(command, env=environment)
+    deadline = time.monotonic() + 180
+    while len(results()) < 2:
+        assert run.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    # the driver, both raylets, the head's services and all workers, at once and without a word
+    family = [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]
+    assert sum(process.name() == "raylet" for process in family) == 2
+    for process in family:
+        process.send_signal(signal.SIGKILL)
+    psutil.wait_procs(family, timeout=30)
+    run.wait()
+
+    kept = results()
+    bodies = [s3.get_object(Bucket="killed-faces", Key=key)["Body"].read() for key in kept]
+    finished = {json.loads(line)["key"] for body in bodies for line in body.splitlines()}
+    assert 0 < len(finished) < len(keys)
+    before = {key: gets[f"/killed-photos/{key}"] for key in keys}
+
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, again.stderr[-3000:]
+    fetched = {key for key in keys if gets[f"/killed-photos/{key}"] > before[key]}
+    # the report shows a few photos, and fetches those once more
+    report = s3.get_object(Bucket="killed-faces", Key="run/report.html")["Body"].read().decode()
+    shown = set(re.findall(r"<figcaption>(.*?)<br>", report))
+    assert fetched - shown == set(keys) - finished - shown
+    lines = s3.get_object(Bucket="killed-faces", Key="run/annotations.jsonl")["Body"].read().splitlines()
+    assert [json.loads(line)["key"] for line in lines] == keys
+    assert set(kept) <= set(results())
+    marker = s3.get_object(Bucket="killed-faces", Key="run/_SUCCESS")["Body"].read()
+    assert json.loads(marker)["photos"] == 256
+
+
+@pytest.fixture(scope="module")
+def seaweed() -> Iterator[Any]:
+    """The administrator's client of a server that enforces policies."""
+    from examples.demo.servers import CREDENTIALS, seaweedfs
+
+    with seaweedfs() as endpoint:
+        yield boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            region_name="us-east-1",
+        )
+
+
+def annotate_seaweed(client: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a user of that server would."""
+    from examples.demo.servers import CREDENTIALS
+
+    environment = {
+        **os.environ,
+        **CREDENTIALS,
+        "AWS_ENDPOINT_URL_S3": client.meta.endpoint_url,
+        "FEATHERFACE_INPUT_SIZE": "320",
+    }
+    command = [COMMAND, "annotate", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_a_photo_that_may_not_be_read_has_its_own_code_and_comes_when_it_may(seaweed: Any) -> None:
+    seaweed.create_bucket(Bucket="guarded")
+    seaweed.create_bucket(Bucket="guarded-faces")
+    for key in (*PUBLIC, "secret/3.jpg"):
+        seaweed.put_object(Bucket="guarded", Key=key, Body=jpeg(1))
+    statement = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:GetObject",
+        "Resource": "arn:aws:s3:::guarded/secret/*",
+    }
+    seaweed.put_bucket_policy(
+        Bucket="guarded", Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    )
+    ended = annotate_seaweed(seaweed, "s3://guarded", "--output", "s3://guarded-faces/run")
+    assert ended.returncode == 0, ended.stderr
+
+    def rows(name: str) -> list[dict[str, Any]]:
+        body = seaweed.get_object(Bucket="guarded-faces", Key=f"run/{name}")["Body"].read()
+        return [json.loads(line) for line in body.splitlines()]
+
+    (error,) = rows("errors.jsonl")
+    assert (error["key"], error["error"]["code"]) == ("secret/3.jpg", "access_denied")
+    assert [row["key"] for row in rows("annotations.jsonl")] == PUBLIC
+    # the permission is given: what was denied, and only that, is tried again
+    seaweed.delete_bucket_policy(Bucket="guarded")
+    seaweed.delete_object(Bucket="guarded", Key=PUBLIC[0])
+    ended = annotate_seaweed(seaweed, "s3://guarded", "--output", "s3://guarded-faces/run", "--retry-errors")
+    assert ended.returncode == 0, ended.stderr
+    assert rows("errors.jsonl") == []
+    assert [row["key"] for row in rows("annotations.jsonl")] == [*PUBLIC, "secret/3.jpg"]
+
+
+@pytest.mark.parametrize("kind", ["seaweed", "counted"])
+def test_an_object_is_put_together_without_its_bytes_coming_here(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    fixture = request.getfixturevalue(kind)
+    s3 = fixture if kind == "seaweed" else boto3.client("s3", endpoint_url=fixture[0])
+    s3.create_bucket(Bucket="pieces")
+    # large enough for a part, far too small, empty, and some that are large enough together only
+    sizes = [6 * MIB, 10, 0, 5 * MIB + 7, 3 * MIB, 3 * MIB, 12 * MIB, 1]
+    pieces: list[S3Address | bytes] = [b"["]
+    wanted = io.BytesIO()
+    wanted.write(b"[")
+    for number, size in enumerate(sizes):
+        body = bytes([65 + number]) * size
+        s3.put_object(Bucket="pieces", Key=f"{number}", Body=body)
+        pieces.append(S3Address("pieces", f"{number}"))
+        wanted.write(body)
+    concatenate(s3, S3Address("pieces", "whole"), pieces)
+    assert s3.get_object(Bucket="pieces", Key="whole")["Body"].read() == wanted.getvalue()
+    concatenate(s3, S3Address("pieces", "small"), [b"a", S3Address("pieces", "1"), b"z"])
+    assert s3.get_object(Bucket="pieces", Key="small")["Body"].read() == b"a" + b"B" * 10 + b"z"
+
+
+def test_a_long_object_is_written_in_parts_and_a_broken_one_does_not_appear(
+    counted: tuple[str, Counter[str]],
+) -> None:
+    endpoint, _ = counted
+    s3 = boto3.client("s3", endpoint_url=endpoint)
+    s3.create_bucket(Bucket="streamed")
+    storage = S3Storage(S3Address("streamed", "run"), S3Options(endpoint_url=endpoint))
+    chunk = os.urandom(MIB)
+    with storage.writer("long") as file:
+        for _ in range(40):
+            file.write(chunk)
+        assert file.tell() == 40 * MIB
+    assert storage.read("long") == chunk * 40
+
+    def break_off() -> None:
+        with storage.writer("broken") as file:
+            file.write(chunk * 20)
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        break_off()
+    assert list(storage.names("")) == ["long"]
+    assert not s3.list_multipart_uploads(Bucket="streamed").get("Uploads")
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_many_tasks_write_what_one_would(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from featherface_batch import job
+    from featherface_batch.writing import write_all
+
+    for name in ("0", "1", "2"):
+        # a twin of a photo, and one that fails, in each stretch
+        (photos / name / f"0{name}.png").write_bytes((photos / name / f"0{name}.jpg").read_bytes())
+        (photos / name / "broken.jpg").write_bytes(b"no photo")
+    keys = [path.relative_to(tmp_path).as_posix() for path in photos.rglob("*.*")]
+    # an order in which twins are far apart
+    keys.sort(key=lambda key: key[::-1])
+    source = tmp_path / "list.csv"
+    source.write_text("path\n" + "".join(f"{key}\n" for key in keys))
+    monkeypatch.setattr("featherface_batch.plan.PART_PHOTOS", 16)
+    formats = ("coco", "jsonl", "label-studio", "voc", "yolo")
+    found = []
+    for section in (10_000, 16):
+        output = tmp_path / f"out{section}"
+        monkeypatch.setattr(
+            job, "write_all", lambda *arguments, size=section: write_all(*arguments, section_photos=size)
+        )
+        annotate(JobConfig(str(source), str(output), SETTINGS, formats, cpus=2))
+        found.append(
+            {
+                path.relative_to(output).as_posix(): path.read_bytes()
+                for path in output.rglob("*")
+                if path.is_file() and path.name not in {"progress.json", "manifest.json", "report.html"}
+            }
+        )
+    assert found[0].keys() == found[1].keys()
+    assert found[0] == found[1]
+    assert len([name for name in found[0] if name.startswith("yolo/labels/")]) == 43
+
+
+def test_a_terminal_shows_a_bar(photos: Path, tmp_path: Path) -> None:
+    main, terminal = pty.openpty()
+    command = [COMMAND, "annotate", str(photos), "--output", f"{tmp_path}/out", "--input-size", "320"]
+    run = subprocess.Popen(command, stderr=terminal, stdout=subprocess.PIPE, text=True)
+    os.close(terminal)
+    shown = b""
+    try:
+        while chunk := os.read(main, 4096):
+            shown += chunk
+    except OSError:
+        # the other end is closed
+        pass
+    answer, _ = run.communicate(timeout=60)
+    assert run.returncode == 0, shown.decode()
+    assert "40 photos" in answer
+    # each bar overwrites the one before it; the last is what stays
+    bar = shown.decode().rstrip().split("\r")[-1]
+    assert "100%" in bar
+    assert "40/40" in bar
+    assert "photo/s" in bar
+    assert "errors=0" in bar
+
+
+LISTENERS = """
+import os
+from featherface_batch.cluster import ray_session
+with ray_session(None, 1):
+    import psutil, ray
+    @ray.remote
+    def work():
+        return os.getpid()
+    ray.get(work.remote())
+    family = {os.getpid(), *(process.pid for process in psutil.Process().children(recursive=True))}
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.pid in family:
+            print(connection.laddr.ip)
+print(os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"))
+"""
+
+
+def test_the_embedded_ray_listens_on_loopback_only() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    ended = subprocess.run(
+        [sys.executable, "-c", LISTENERS], env=environment, capture_output=True, text=True, timeout=120
+    )
+    *addresses, left = ended.stdout.split()
+    assert len(addresses) >= 4, ended.stderr
+    assert {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}
+    # what this process starts later is none of its business
+    assert left == "None"

@@ -1,0 +1,161 @@
+"""A job from the API's request to its last file, on a real Ray cluster with its job server."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from gateway_events import rest_event
+from template_tables import template_table
+
+from jobs.backends import RayJobs
+from shared.errors import StorageDeniedError
+
+PHOTOS, RESULTS = "photos-of-the-tests", "results-of-the-tests"
+TABLE = "cluster-jobs-of-the-tests"
+SECRET = "token-of-the-tests"
+TOKEN = secrets.token_hex(32)
+_START_SECONDS = 120
+_JOB_SECONDS = 300
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def _ready(address: str) -> bool:
+    request = urllib.request.Request(f"{address}/api/jobs/", headers={"Authorization": f"Bearer {TOKEN}"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def cluster(environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The head of a cluster, on loopback, and its dashboard's address."""
+    port = _free_port()
+    environment = {
+        **os.environ,
+        **environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": TOKEN,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_memory_monitor_refresh_ms": "0",
+        # its workers are polite by default, and would take ten times as long beside any other program
+        "RAY_worker_niceness": "0",
+    }
+    command = [
+        *(str(Path(sys.executable).parent / "ray"), "start", "--head", "--block"),
+        *(f"--port={_free_port()}", "--num-cpus=3", f"--object-store-memory={80 * 2**20}"),
+        *("--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={port}"),
+        # the paths of its sockets must be short
+        f"--temp-dir=/tmp/ff-{os.getpid()}",
+    ]
+    log = tmp_path_factory.mktemp("cluster") / "log"
+    with log.open("wb") as file:
+        head = subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + _START_SECONDS
+        while not _ready(address):
+            assert head.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.5)
+        yield address
+    finally:
+        family = psutil.Process(head.pid).children(recursive=True) if head.poll() is None else []
+        head.terminate()
+        _, alive = psutil.wait_procs(family, timeout=20)
+        for process in alive:
+            process.kill()
+        head.wait()
+
+
+@pytest.fixture(scope="module")
+def jobs(cluster: str, deployed: None, aws: Callable[[str], Any]) -> Iterator[Any]:
+    from jobs import backends
+
+    aws("dynamodb").create_table(TableName=TABLE, **template_table("JobsTable"))
+    aws("secretsmanager").create_secret(Name=SECRET, SecretString=TOKEN)
+    changed = {"RAY_JOBS_ADDRESS": cluster, "RAY_TOKEN_SECRET": SECRET, "JOBS_TABLE": TABLE}
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
+    # another module's tests may have imported it for another backend and table
+    known = sys.modules.pop("jobs.handler", None)
+    backends.backend_from_environment.cache_clear()
+    handler = importlib.import_module("jobs.handler").lambda_handler
+    yield handler
+    backends.backend_from_environment.cache_clear()
+    sys.modules.pop("jobs.handler")
+    if known is not None:
+        sys.modules["jobs.handler"] = known
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
+
+
+def test_a_request_becomes_a_finished_run(
+    jobs: Callable[..., dict[str, Any]], context: Any, s3: Any, jpeg: Callable[[int], bytes]
+) -> None:
+    def call(method: str, path: str, **request: Any) -> tuple[int, dict[str, Any]]:
+        answer = jobs(rest_event(method, path, **request), context)
+        return answer["statusCode"], json.loads(answer["body"] or "{}")
+
+    for number in range(40):
+        s3.put_object(Bucket=PHOTOS, Key=f"cluster set/{number:02d}.jpg", Body=jpeg(number))
+    s3.put_object(Bucket=PHOTOS, Key="cluster set/broken.jpg", Body=b"no photo")
+    request = {"source": f"s3://{PHOTOS}/cluster set", "formats": ["jsonl", "coco"]}
+    deadline = time.monotonic() + _JOB_SECONDS
+    # A server that takes its time may have the job or not: the same key again is the same job.
+    headers = {"Idempotency-Key": secrets.token_hex(8)}
+    while (posted := call("POST", "/v1/jobs", json_body=request, headers=headers))[0] == 503:
+        assert time.monotonic() < deadline, posted
+    status, made = posted
+    assert status == 202, made
+    states = []
+    shown: dict[str, Any] = {}
+    while shown.get("state") not in ("succeeded", "failed"):
+        assert time.monotonic() < deadline, shown
+        time.sleep(1)
+        shown = call("GET", f"/v1/jobs/{made['id']}")[1]
+        states.append(shown.get("state"))
+    assert shown["state"] == "succeeded", shown
+    # a busy server may have no answer at times
+    assert set(states) <= {"queued", "running", "succeeded", None}
+    progress = shown["progress"]
+    assert progress["state"] == "complete"
+    assert (progress["photos"], progress["done"], progress["errors"]) == (41, 41, 1)
+    output = made["output"].removeprefix(f"s3://{RESULTS}/")
+    marker = json.loads(s3.get_object(Bucket=RESULTS, Key=f"{output}/_SUCCESS")["Body"].read())
+    assert (marker["photos"], marker["errors"]) == (41, 1)
+    coco = json.loads(s3.get_object(Bucket=RESULTS, Key=f"{output}/coco.json")["Body"].read())
+    assert len(coco["images"]) == 40
+
+
+def test_a_wrong_token_is_refused(cluster: str) -> None:
+    with pytest.raises(StorageDeniedError, match="token"):
+        RayJobs(cluster, secrets.token_hex(32)).submit("1", ["featherface"])
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{cluster}/api/jobs/", timeout=10)
+    assert refused.value.code == 401
