@@ -67,6 +67,9 @@ def cluster(environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
         *(str(Path(sys.executable).parent / "ray"), "start", "--head", "--block"),
         *(f"--port={_free_port()}", "--num-cpus=3", f"--object-store-memory={80 * 2**20}"),
         *("--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={port}"),
+        # the embedded Ray of another module's tests may hold the usual port: then the job server answers
+        # and can start nothing
+        f"--dashboard-agent-listen-port={_free_port()}",
         # the paths of its sockets must be short
         f"--temp-dir=/tmp/ff-{os.getpid()}",
     ]
