@@ -1,8 +1,11 @@
 import io
+import json
 import logging
 import os
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +91,44 @@ def photos(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(jpeg(number))
     return folder
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """What a script on a cluster of its own has left: output, what it printed, lines of its finders."""
+
+    output: Path
+    stdout: str
+    log: list[list[str]]
+
+    @property
+    def keys(self) -> list[str]:
+        lines = (self.output / "annotations.jsonl").read_text().splitlines()
+        return [json.loads(line)["key"] for line in lines]
+
+
+@pytest.fixture
+def on_a_cluster(tmp_path: Path) -> Callable[[str, int], Annotated]:
+    """Run a script that makes a cluster by hand, with a folder of so many photos and an output's folder.
+
+    In a process of its own: the tests' shared Ray is another one.
+    """
+
+    def run(script: str, count: int) -> Annotated:
+        folder, output, log = tmp_path / "small photos", tmp_path / "out", tmp_path / "log"
+        folder.mkdir()
+        for number in range(count):
+            (folder / f"{number:03d}.jpg").write_bytes(jpeg(number, 48, 48))
+        environment = {
+            **os.environ,
+            "FINDER_LOG": str(log),
+            "RAY_memory_monitor_refresh_ms": "0",
+            # this cluster has no token, unlike the tests' embedded Ray
+            "RAY_AUTH_MODE": "disabled",
+        }
+        command = [sys.executable, "-c", script, str(folder), str(output)]
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert ended.returncode == 0, ended.stderr[-3000:]
+        return Annotated(output, ended.stdout, [line.split() for line in log.read_text().splitlines()])
+
+    return run

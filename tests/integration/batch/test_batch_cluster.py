@@ -1,14 +1,9 @@
 """A cluster of several raylets on this machine, one of which dies."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
 
-from conftest import jpeg
+from conftest import Annotated
 
-# In a process of its own: the tests' shared Ray is another one.
 SCRIPT = """
 import os, sys, threading, time
 from pathlib import Path
@@ -53,25 +48,10 @@ killer.join()
 PHOTOS = 256
 
 
-def test_a_node_dies_and_the_run_is_complete(tmp_path: Path) -> None:
-    photos, output = tmp_path / "photos", tmp_path / "out"
-    photos.mkdir()
-    for number in range(PHOTOS):
-        (photos / f"{number:03d}.jpg").write_bytes(jpeg(number, 48, 48))
-    environment = {
-        **os.environ,
-        "FINDER_LOG": str(tmp_path / "log"),
-        "RAY_memory_monitor_refresh_ms": "0",
-        # this cluster is made by hand, without the token of the tests' embedded Ray
-        "RAY_AUTH_MODE": "disabled",
-    }
-    command = [sys.executable, "-c", SCRIPT, str(photos), str(output)]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    assert "one node is gone" in ended.stdout
-    pids = {line.split()[0] for line in (tmp_path / "log").read_text().splitlines()}
-    assert len(pids) > 1
-    rows = [json.loads(line)["key"] for line in (output / "annotations.jsonl").read_text().splitlines()]
-    assert rows == sorted(path.name for path in photos.iterdir())
-    assert (output / "errors.jsonl").read_text() == ""
-    assert (output / "_SUCCESS").exists()
+def test_a_node_dies_and_the_run_is_complete(on_a_cluster: Callable[[str, int], Annotated]) -> None:
+    run = on_a_cluster(SCRIPT, PHOTOS)
+    assert "one node is gone" in run.stdout
+    assert len({process for process, *_ in run.log}) > 1
+    assert run.keys == [f"{number:03d}.jpg" for number in range(PHOTOS)]
+    assert (run.output / "errors.jsonl").read_text() == ""
+    assert (run.output / "_SUCCESS").exists()

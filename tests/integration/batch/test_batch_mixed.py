@@ -1,13 +1,8 @@
 """CPU and GPU workers in one run, on raylets of this machine of which one says that it has a GPU."""
 
-import json
-import os
-import subprocess
-import sys
-from collections import Counter
-from pathlib import Path
+from collections.abc import Callable
 
-from conftest import jpeg
+from conftest import Annotated
 
 SCRIPT = """
 import sys
@@ -31,24 +26,10 @@ annotate(JobConfig(
 PHOTOS = 512
 
 
-def test_cpu_and_gpu_workers_share_a_run_and_no_photo_is_done_twice(tmp_path: Path) -> None:
-    photos, output = tmp_path / "photos", tmp_path / "out"
-    photos.mkdir()
-    for number in range(PHOTOS):
-        (photos / f"{number:03d}.jpg").write_bytes(jpeg(number, 48, 48))
-    environment = {
-        **os.environ,
-        "FINDER_LOG": str(tmp_path / "log"),
-        "RAY_memory_monitor_refresh_ms": "0",
-        # this cluster is made by hand, without the token of the tests' embedded Ray
-        "RAY_AUTH_MODE": "disabled",
-    }
-    command = [sys.executable, "-c", SCRIPT, str(photos), str(output)]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
-    kinds = Counter((device, float(gpus)) for device, gpus, _ in lines)
-    assert set(kinds) == {("cpu", 0.0), ("cuda", 0.5)}
-    assert len({digest for *_, digest in lines}) == len(lines) == PHOTOS
-    rows = [json.loads(line)["key"] for line in (output / "annotations.jsonl").read_text().splitlines()]
-    assert rows == sorted(path.name for path in photos.iterdir())
+def test_cpu_and_gpu_workers_share_a_run_and_no_photo_is_done_twice(
+    on_a_cluster: Callable[[str, int], Annotated],
+) -> None:
+    run = on_a_cluster(SCRIPT, PHOTOS)
+    assert {(device, float(gpus)) for device, gpus, _ in run.log} == {("cpu", 0.0), ("cuda", 0.5)}
+    assert len({digest for *_, digest in run.log}) == len(run.log) == PHOTOS
+    assert run.keys == [f"{number:03d}.jpg" for number in range(PHOTOS)]
