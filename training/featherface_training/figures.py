@@ -62,9 +62,11 @@ def draw_learning(runs: dict[str, Path], output: Path) -> None:
         raise ValueError("no run has logged an epoch yet")
     figure = Figure(figsize=(3.4 * len(losses), 3.2), layout="constrained")
     for axes, key in zip(np.atleast_1d(figure.subplots(1, len(losses))), losses, strict=True):
-        for name, log in logs.items():
+        for index, (name, log) in enumerate(logs.items()):
             points = [(entry["step"], entry[key]) for entry in log if key in entry]
-            axes.plot(*zip(*points, strict=True), label=name) if points else None
+            if points:
+                # by number: a run that lacks a loss must not shift the others' colours
+                axes.plot(*zip(*points, strict=True), label=name, color=f"C{index}")
         axes.set(title=key, xlabel="step", yscale="log")
         axes.grid(alpha=0.3, which="both")
         axes.legend(fontsize=8)
