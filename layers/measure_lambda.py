@@ -41,7 +41,8 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := sorted(set(options.what) - MEASUREMENTS.keys()):
         parser.error(f"nothing measures {', '.join(unknown)}")
-    setup = Setup(options.python, options.emulator, options.build)
+    # the functions run in folders of their own; an environment's interpreter is a link that must stay one
+    setup = Setup(options.python.absolute(), options.emulator.absolute(), options.build.absolute())
     print(f"on {len(os.sched_getaffinity(0))} cores", flush=True)
     for name in dict.fromkeys(options.what):
         with tempfile.TemporaryDirectory() as folder:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Final
 
 __all__ = ["Measurement", "measure"]
 
-# Asking the kernel for memory costs the measured processes time, so not too often.
 _SAMPLE_SECONDS: Final = 0.5
+# Asking the kernel for memory costs the measured processes time, most where there are many.
+_SAMPLES_PER_MEMORY: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,8 @@ class Measurement:
         From start to end, start-up included.
     cpu_seconds : float
         Of all its processes.
+    cpu_by_name : mapping of str to float
+        The same, by what the processes called themselves at last.
     peak_bytes : int
         Memory of all its processes together, shared pages counted once.
     others : float
@@ -34,6 +39,7 @@ class Measurement:
 
     seconds: float
     cpu_seconds: float
+    cpu_by_name: Mapping[str, float]
     peak_bytes: int
     others: float
 
@@ -65,13 +71,18 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
     )
     root = psutil.Process(process.pid)
     cpu: dict[int, float] = {}
+    names: dict[int, str] = {}
     peak = 0
-    while process.poll() is None:
+    for sample in count():
+        if process.poll() is not None:
+            break
         memory = 0
         for member in _family(root, psutil):
             try:
                 cpu[member.pid] = sum(member.cpu_times()[:2])
-                memory += member.memory_full_info().pss
+                names[member.pid] = "main" if member.pid == root.pid else member.name()
+                if sample % _SAMPLES_PER_MEMORY == 0:
+                    memory += member.memory_full_info().pss
             except psutil.Error:
                 continue
         peak = max(peak, memory)
@@ -80,7 +91,10 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
     if process.returncode:
         raise RuntimeError(f"{command} failed with exit status {process.returncode}; its messages are above")
     used = sum(cpu.values())
-    return Measurement(seconds, used, peak, max(0.0, (_busy(psutil) - before - used) / seconds))
+    by_name: Counter[str] = Counter()
+    for pid, name in names.items():
+        by_name[name] += cpu[pid]
+    return Measurement(seconds, used, by_name, peak, max(0.0, (_busy(psutil) - before - used) / seconds))
 
 
 def _family(root: Any, psutil: Any) -> list[Any]:

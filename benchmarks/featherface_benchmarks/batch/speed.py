@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ __all__ = ["Row", "compare", "copies"]
 
 _MIB: Final = 1024 * 1024
 _LOOP: Final = "loop"
+_WORTH_TELLING: Final = 0.0001
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Row:
         To the plain loop around it.
     cpu : float
         CPU seconds per photo.
+    cpu_by_name : mapping of str to float
+        The same, by the processes' names.
     peak_few, peak_many : int
         Bytes, with few and with many photos.
     others : float
@@ -48,15 +51,19 @@ class Row:
     rate: float
     ratio: float
     cpu: float
+    cpu_by_name: Mapping[str, float]
     peak_few: int
     peak_many: int
     others: float
 
     def __str__(self) -> str:
-        return (
+        line = (
             f"{self.name:14} {self.rate:9.1f} {self.ratio:7.2f} {1000 * self.cpu:13.1f} "
             f"{self.peak_few / _MIB:9.0f} {self.peak_many / _MIB:9.0f} {self.others:8.2f}"
         )
+        most = sorted(self.cpu_by_name.items(), key=lambda item: -item[1])
+        parts = [f"{name} {1000 * cpu:.1f}" for name, cpu in most if cpu >= _WORTH_TELLING]
+        return f"{line}\n  CPU ms/photo: {', '.join(parts)}" if len(parts) > 1 else line
 
 
 def compare(
@@ -90,12 +97,13 @@ def compare(
                 row = _row(name, short[name], few, run(name, count), count)
                 loops.append(_row(_LOOP, short[_LOOP], few, run(_LOOP, piece), piece))
                 around = statistics.mean(loop.rate for loop in loops[-2:])
-                yield Row(name, row.rate, row.rate / around, row.cpu, row.peak_few, row.peak_many, row.others)
+                yield replace(row, ratio=row.rate / around)
         yield Row(
             _LOOP,
             statistics.median(loop.rate for loop in loops),
             1.0,
             statistics.median(loop.cpu for loop in loops),
+            {},
             loops[0].peak_few,
             max(loop.peak_many for loop in loops),
             max(loop.others for loop in loops),
@@ -105,7 +113,11 @@ def compare(
 def _row(name: str, short: Measurement, few: int, full: Measurement, count: int) -> Row:
     rate = (count - few) / max(full.seconds - short.seconds, 1e-9)
     cpu = (full.cpu_seconds - short.cpu_seconds) / (count - few)
-    return Row(name, rate, 1.0, cpu, short.peak_bytes, full.peak_bytes, full.others)
+    by_name = {
+        part: (seconds - short.cpu_by_name.get(part, 0.0)) / (count - few)
+        for part, seconds in full.cpu_by_name.items()
+    }
+    return Row(name, rate, 1.0, cpu, by_name, short.peak_bytes, full.peak_bytes, full.others)
 
 
 def copies(photos: Sequence[Path], count: int, folder: Path) -> Path:

@@ -133,3 +133,34 @@ def test_the_session_has_one_thread_however_many_cpus_the_worker_has(cpus: int) 
 
     Worker(WorkerConfig(Settings(threads=8), S3Options(), cpus, load=load)).close()
     assert seen == [1]
+
+
+class Owned(Finder):
+    """Knows which threads use it, and waits until as many finders as threads are at work."""
+
+    everyone = threading.Barrier(3)
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.users: set[int] = set()
+
+    def detect(self, data: bytes) -> Detections:
+        if not self.users:
+            self.everyone.wait(30)
+        self.users.add(threading.get_ident())
+        return super().detect(data)
+
+
+def test_each_thread_has_a_detector_of_its_own(tmp_path: Path) -> None:
+    loaded: list[Owned] = []
+
+    def load(settings: Settings) -> FaceFinder:
+        loaded.append(Owned(settings))
+        return loaded[-1]
+
+    many = Worker(WorkerConfig(Settings(), S3Options(), cpus=3, timeout=60, fetchers=3, load=load))
+    assert len(loaded) == 1, "one is loaded ahead, so that a model that fails ends the worker"
+    outcomes = many.annotate(photos(tmp_path, [b"fine"] * 30))
+    assert not any(outcome.failed for outcome in outcomes)
+    assert len(loaded) == 3
+    assert all(len(finder.users) == 1 for finder in loaded)
