@@ -16,6 +16,7 @@ from featherface.runtime import usable_cpus
 from featherface.validation import load_validated
 from featherface_batch.cluster import nodes, ray_session
 from featherface_batch.errors import ReconciliationError, SourceError, UsageError
+from featherface_batch.finders import FaceFinder, load_detector
 from featherface_batch.ledger import Ledger
 from featherface_batch.limits import ErrorLimit
 from featherface_batch.manifest import MANIFEST_NAME, Work, make_manifest
@@ -28,7 +29,7 @@ from featherface_batch.report import Gallery, render_report
 from featherface_batch.s3 import S3Options
 from featherface_batch.sources import Source, open_source
 from featherface_batch.storage import Storage, open_storage
-from featherface_batch.worker import FaceFinder, WorkerConfig, load_detector
+from featherface_batch.worker import WorkerConfig
 from featherface_batch.writing import write_all
 
 __all__ = ["REPORT_NAME", "JobConfig", "JobSummary", "annotate"]

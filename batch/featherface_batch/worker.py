@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
-from featherface import Detections, Detector, Settings
-from featherface_batch.batching import BatchingFinder
+from featherface import Detections, Settings
 from featherface_batch.crew import ByteBudget, Crew
 from featherface_batch.errors import TimeoutPhotoError
 from featherface_batch.fetch import fetch
+from featherface_batch.finders import FaceFinder, Finders, load_detector
 from featherface_batch.pictures import blurred, picture_name, preview
 from featherface_batch.pool import Kind
 from featherface_batch.records import Outcome, Photo, safe_path
 from featherface_batch.s3 import S3Options
 from featherface_batch.storage import Storage
 
-__all__ = ["FaceFinder", "Worker", "WorkerConfig", "load_detector"]
+__all__ = ["Worker", "WorkerConfig"]
 
 _UNKNOWN_SIZE: Final = 2 * 1024 * 1024
 _BYTES_AHEAD_PER_CPU: Final = 32 * 1024 * 1024
@@ -35,20 +34,6 @@ _FETCHERS: Final = 16
 _FETCHERS_PER_CPU: Final = 4
 _FETCHERS_PER_GPU_CPU: Final = 16
 _DOING: Final = {"fetch": "fetching", "compute": "decoding and searching", "save": "writing the pictures of"}
-
-
-class FaceFinder(Protocol):
-    """What a worker needs of a detector."""
-
-    def detect(self, data: bytes) -> Detections:
-        """Find the faces of one photo."""
-        ...
-
-
-def load_detector(settings: Settings) -> FaceFinder:
-    """Load the settings' model; on a GPU, one that puts the photos of all threads into batches."""
-    detector = Detector.load(settings=settings)
-    return detector if detector.info.provider == "cpu" else BatchingFinder(detector, settings.batch_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +99,7 @@ class Worker:
 
     def __init__(self, config: WorkerConfig) -> None:
         self._config = config
-        self._finders = _Finders(partial(config.load, replace(config.settings, threads=1)))
+        self._finders = Finders(partial(config.load, replace(config.settings, threads=1)))
         self._fetching = Crew(config.fetchers, "fetch")
         # Threads that wait for the GPU leave their CPU to those that decode.
         waiting = 2 * config.settings.batch_size if self._finders.batching else 0
@@ -216,36 +201,6 @@ class Worker:
     def _release(self, board: _Board, index: int) -> None:
         self._budget.release(board.held[index])
         self._ahead.release()
-
-
-class _Finders:
-    """The detectors of a worker's threads.
-
-    Threads that share a session share the memory that it works in, which the processors then pass to and fro:
-    two threads on one session took a seventh to a quarter more CPU time than on one each.
-    """
-
-    def __init__(self, load: Callable[[], FaceFinder]) -> None:
-        self._load = load
-        # One is loaded ahead: a model that fails makes the worker fail, not each of its photos.
-        first = load()
-        self.batching = isinstance(first, BatchingFinder)
-        self._shared = first if self.batching else None
-        self._spare = deque([] if self.batching else [first])
-        self._own = threading.local()
-
-    def mine(self) -> FaceFinder:
-        """Return the calling thread's detector."""
-        if self._shared is not None:
-            return self._shared
-        found: FaceFinder | None = getattr(self._own, "finder", None)
-        if found is None:
-            try:
-                found = self._spare.popleft()
-            except IndexError:
-                found = self._load()
-            self._own.finder = found
-        return found
 
 
 class _Board:

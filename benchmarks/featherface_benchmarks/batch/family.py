@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -26,10 +26,8 @@ class Measurement:
     ----------
     seconds : float
         From start to end, start-up included.
-    cpu_seconds : float
-        Of all its processes.
     cpu_by_name : mapping of str to float
-        The same, by what the processes called themselves at last.
+        CPU seconds of its processes, by what they called themselves at last.
     peak_bytes : int
         Memory of all its processes together, shared pages counted once.
     others : float
@@ -38,10 +36,14 @@ class Measurement:
     """
 
     seconds: float
-    cpu_seconds: float
     cpu_by_name: Mapping[str, float]
     peak_bytes: int
     others: float
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of all its processes."""
+        return sum(self.cpu_by_name.values())
 
 
 def measure(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Measurement:
@@ -70,8 +72,7 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
         command, env={**os.environ, **fixed, **(environment or {})}, stdout=subprocess.DEVNULL
     )
     root = psutil.Process(process.pid)
-    cpu: dict[int, float] = {}
-    names: dict[int, str] = {}
+    cpu: dict[int, tuple[str, float]] = {}
     peak = 0
     for sample in count():
         if process.poll() is not None:
@@ -79,8 +80,8 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
         memory = 0
         for member in _family(root, psutil):
             try:
-                cpu[member.pid] = sum(member.cpu_times()[:2])
-                names[member.pid] = "main" if member.pid == root.pid else member.name()
+                name = "main" if member.pid == root.pid else member.name()
+                cpu[member.pid] = name, sum(member.cpu_times()[:2])
                 if sample % _SAMPLES_PER_MEMORY == 0:
                     memory += member.memory_full_info().pss
             except psutil.Error:
@@ -90,11 +91,11 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
     seconds = time.monotonic() - started
     if process.returncode:
         raise RuntimeError(f"{command} failed with exit status {process.returncode}; its messages are above")
-    used = sum(cpu.values())
-    by_name: Counter[str] = Counter()
-    for pid, name in names.items():
-        by_name[name] += cpu[pid]
-    return Measurement(seconds, used, by_name, peak, max(0.0, (_busy(psutil) - before - used) / seconds))
+    by_name: dict[str, float] = defaultdict(float)
+    for name, used in cpu.values():
+        by_name[name] += used
+    others = max(0.0, (_busy(psutil) - before - sum(by_name.values())) / seconds)
+    return Measurement(seconds, by_name, peak, others)
 
 
 def _family(root: Any, psutil: Any) -> list[Any]:

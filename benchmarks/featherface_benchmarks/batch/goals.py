@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,8 +56,7 @@ def speed_goals(rows: list[Row], cpus: int) -> list[Goal]:
     """Return the goals of a comparison's rows."""
 
     def mean(name: str, field: str) -> float:
-        values = [float(getattr(row, field)) for row in rows if row.name == name]
-        return sum(values) / len(values)
+        return statistics.mean(float(getattr(row, field)) for row in rows if row.name == name)
 
     names = {row.name for row in rows}
     others = max(row.others for row in rows)
@@ -73,9 +73,9 @@ def speed_goals(rows: list[Row], cpus: int) -> list[Goal]:
     return goals
 
 
-def large_photo_goals(ratio: float | None, levels: dict[str, dict[str, float]]) -> list[Goal]:
+def large_photo_goals(ratio: float, levels: dict[str, dict[str, float]]) -> list[Goal]:
     """Return the goals of scaled decoding: its rate beside a full one, and the accuracy of both."""
-    goals = [] if ratio is None else [Goal("12 megapixels: rate / that of a full decode", ratio, _LARGE)]
+    goals = [Goal("12 megapixels: rate / that of a full decode", ratio, _LARGE)]
     if levels:
         lost = max(abs(levels["scaled"][name] - levels["full"][name]) for name in levels["full"])
         goals.append(Goal("12 megapixels: largest change of AP", lost, _ACCURACY, at_most=True))
@@ -84,5 +84,5 @@ def large_photo_goals(ratio: float | None, levels: dict[str, dict[str, float]]) 
 
 def delay_goal(ratios: list[float], milliseconds: float) -> Goal:
     """Return the goal of a slower network."""
-    median = sorted(ratios)[len(ratios) // 2]
+    median = statistics.median(ratios)
     return Goal(f"S3 with {milliseconds:g} ms more: rate / that without", median, _DELAYED)

@@ -18,7 +18,7 @@ from featherface import Detections, Detector, Settings
 from featherface.detector import PreparedImage
 from featherface.images import decode
 from featherface.resize import plan, to_model_input
-from featherface_batch.worker import FaceFinder
+from featherface_batch.finders import FaceFinder
 
 __all__ = ["FullDecodeFinder", "accuracy", "enlarge", "enlarged"]
 

@@ -93,6 +93,17 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+def cluster_environment(log: Path) -> dict[str, str]:
+    """Return the environment of a script that makes a cluster by hand, with the log of its finders."""
+    return {
+        **os.environ,
+        "FINDER_LOG": str(log),
+        "RAY_memory_monitor_refresh_ms": "0",
+        # this cluster has no token, unlike the tests' embedded Ray
+        "RAY_AUTH_MODE": "disabled",
+    }
+
+
 @dataclass(frozen=True)
 class Annotated:
     """What a script on a cluster of its own has left: output, what it printed, lines of its finders."""
@@ -119,15 +130,10 @@ def on_a_cluster(tmp_path: Path) -> Callable[[str, int], Annotated]:
         folder.mkdir()
         for number in range(count):
             (folder / f"{number:03d}.jpg").write_bytes(jpeg(number, 48, 48))
-        environment = {
-            **os.environ,
-            "FINDER_LOG": str(log),
-            "RAY_memory_monitor_refresh_ms": "0",
-            # this cluster has no token, unlike the tests' embedded Ray
-            "RAY_AUTH_MODE": "disabled",
-        }
         command = [sys.executable, "-c", script, str(folder), str(output)]
-        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        ended = subprocess.run(
+            command, env=cluster_environment(log), capture_output=True, text=True, timeout=300
+        )
         assert ended.returncode == 0, ended.stderr[-3000:]
         return Annotated(output, ended.stdout, [line.split() for line in log.read_text().splitlines()])
 

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import boto3
 import psutil
 import pytest
-from conftest import jpeg
+from conftest import cluster_environment, jpeg
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
@@ -86,13 +86,7 @@ def test_a_whole_cluster_is_killed_and_nothing_finished_is_fetched_again(
     for number, key in enumerate(keys):
         s3.put_object(Bucket="killed-photos", Key=key, Body=jpeg(number, 48, 48))
     command = [sys.executable, "-c", CLUSTER, "s3://killed-photos", "s3://killed-faces/run", endpoint]
-    environment = {
-        **os.environ,
-        "FINDER_LOG": str(tmp_path / "log"),
-        "RAY_memory_monitor_refresh_ms": "0",
-        # this cluster is made by hand, without the token of the tests' embedded Ray
-        "RAY_AUTH_MODE": "disabled",
-    }
+    environment = cluster_environment(tmp_path / "log")
 
     def results() -> list[str]:
         answer = s3.list_objects_v2(Bucket="killed-faces", Prefix="run/_work/results/")

@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,12 @@ _START_SECONDS = 120
 _JOB_SECONDS = 300
 
 
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def _ready(address: str) -> bool:
@@ -50,7 +53,8 @@ def _ready(address: str) -> bool:
 @pytest.fixture(scope="module")
 def cluster(environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The head of a cluster, on loopback, and its dashboard's address."""
-    port = _free_port()
+    # all at once: one that is free again may be given twice
+    own, port, agent = _free_ports(3)
     environment = {
         **os.environ,
         **environ,
@@ -65,11 +69,11 @@ def cluster(environ: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
     }
     command = [
         *(str(Path(sys.executable).parent / "ray"), "start", "--head", "--block"),
-        *(f"--port={_free_port()}", "--num-cpus=3", f"--object-store-memory={80 * 2**20}"),
+        *(f"--port={own}", "--num-cpus=3", f"--object-store-memory={80 * 2**20}"),
         *("--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={port}"),
         # the embedded Ray of another module's tests may hold the usual port: then the job server answers
         # and can start nothing
-        f"--dashboard-agent-listen-port={_free_port()}",
+        f"--dashboard-agent-listen-port={agent}",
         # the paths of its sockets must be short
         f"--temp-dir=/tmp/ff-{os.getpid()}",
     ]
@@ -100,22 +104,15 @@ def jobs(cluster: str, deployed: None, aws: Callable[[str], Any]) -> Iterator[An
     aws("dynamodb").create_table(TableName=TABLE, **template_table("JobsTable"))
     aws("secretsmanager").create_secret(Name=SECRET, SecretString=TOKEN)
     changed = {"RAY_JOBS_ADDRESS": cluster, "RAY_TOKEN_SECRET": SECRET, "JOBS_TABLE": TABLE}
-    before = {name: os.environ.get(name) for name in changed}
-    os.environ.update(changed)
-    # another module's tests may have imported it for another backend and table
-    known = sys.modules.pop("jobs.handler", None)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in changed.items():
+            patch.setenv(name, value)
+        # another module's tests may have imported it for another backend and table
+        patch.delitem(sys.modules, "jobs.handler", raising=False)
+        backends.backend_from_environment.cache_clear()
+        yield importlib.import_module("jobs.handler").lambda_handler
+        sys.modules.pop("jobs.handler")
     backends.backend_from_environment.cache_clear()
-    handler = importlib.import_module("jobs.handler").lambda_handler
-    yield handler
-    backends.backend_from_environment.cache_clear()
-    sys.modules.pop("jobs.handler")
-    if known is not None:
-        sys.modules["jobs.handler"] = known
-    for name, value in before.items():
-        if value is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = value
 
 
 def test_a_request_becomes_a_finished_run(

@@ -6,9 +6,10 @@ import pytest
 
 from featherface import Detections, Settings
 from featherface_batch.crew import ByteBudget, Crew
+from featherface_batch.finders import FaceFinder
 from featherface_batch.records import Photo
 from featherface_batch.s3 import S3Options
-from featherface_batch.worker import FaceFinder, Worker, WorkerConfig
+from featherface_batch.worker import Worker, WorkerConfig
 
 
 class Finder:
