@@ -179,6 +179,7 @@ class Trainer:
             ignored=batch.ignored,
             ignored_owners=batch.ignored_owners,
             strategy=s.loss.matching,
+            outside=s.loss.outside,
         )
         parts: dict[str, Tensor] = {}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bf16):

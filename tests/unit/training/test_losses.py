@@ -10,7 +10,7 @@ from featherface.priors import decode_boxes as deployed_boxes  # noqa: E402
 from featherface.priors import decode_landmarks as deployed_landmarks  # noqa: E402
 from featherface.priors import make_priors  # noqa: E402
 from featherface_training.losses.distillation import DistillationSettings, distillation_loss  # noqa: E402
-from featherface_training.losses.matching import match  # noqa: E402
+from featherface_training.losses.matching import Matches, match  # noqa: E402
 from featherface_training.losses.multitask import (  # noqa: E402
     LossSettings,
     decode_boxes,
@@ -140,7 +140,23 @@ def test_distillation_is_least_where_student_and_teacher_agree():
     assert distillation_loss(moved, teacher, matches, off) == 0
 
 
-def slow_atss(boxes, owners, image):
+def test_what_a_teacher_overlooks_is_left_to_the_labels():
+    boxes, owners = random_faces(5, 4)
+    matches = match(PRIORS, boxes, owners, 3)
+    blind = (
+        torch.tensor([12.0, -12.0]).expand(3, len(PRIORS), 2),
+        *(torch.zeros(3, len(PRIORS), n) for n in (4, 10)),
+    )
+    seeing = torch.full((3, len(PRIORS)), -12.0).masked_fill(matches.positive, 12.0)
+    student = (torch.stack([-seeing, seeing], -1), *blind[1:])
+    assert distillation_loss(student, blind, matches, DistillationSettings()) > 1
+    left = DistillationSettings(overlooked_weight=0.0)
+    assert distillation_loss(student, blind, matches, left) < 1e-6
+    # a false alarm is still corrected
+    assert distillation_loss((-student[0], *blind[1:]), blind, matches, left) > 1
+
+
+def slow_atss(boxes, owners, image, outside=0.0):
     """Restate the paper one face at a time."""
     corners = [(x - w / 2, y - h / 2, x + w / 2, y + h / 2) for x, y, w, h in PRIORS.tolist()]
     best = {}
@@ -156,21 +172,55 @@ def slow_atss(boxes, owners, image):
         least = ious.mean() + ious.std(ddof=1)
         for p, iou in zip(near, ious, strict=True):
             cx, cy = PRIORS[p, 0], PRIORS[p, 1]
-            inside = box[0] < cx < box[2] and box[1] < cy < box[3]
+            inside = -outside + box[0] < cx < box[2] + outside and -outside + box[1] < cy < box[3] + outside
             if iou >= least and inside and iou > best.get(p, (0, 0))[0]:
                 best[p] = (iou, f)
     return {p: f for p, (_, f) in best.items()}
 
 
-def test_atss_takes_the_priors_that_stand_out_of_a_faces_nearest():
+@pytest.mark.parametrize("outside", [0.0, 4.0])
+def test_atss_takes_the_priors_that_stand_out_of_a_faces_nearest(outside):
     # distances that tie would leave the ninth cell open: odd fractions of pixels don't
     boxes = torch.tensor([[10.13, 12.31, 51.7, 60.9], [40.21, 30.77, 52.3, 44.1], [3.17, 5.93, 90.1, 88.7]])
     owners = torch.tensor([0, 0, 1])
-    fast = match(PRIORS, boxes, owners, 2, strategy="atss")
+    fast = match(PRIORS, boxes, owners, 2, strategy="atss", outside=outside)
     for image in range(2):
         row = fast.face[image]
-        assert {p: int(row[p]) for p in row.ge(0).nonzero()[:, 0].tolist()} == slow_atss(boxes, owners, image)
+        assert {p: int(row[p]) for p in row.ge(0).nonzero()[:, 0].tolist()} == slow_atss(
+            boxes, owners, image, outside
+        )
     assert fast.positive.any(1).all()
+
+
+def test_a_face_as_small_as_a_cell_gets_the_cells_beside_it_too():
+    box, owner = torch.tensor([[41.3, 33.1, 49.2, 41.6]]), torch.tensor([0])
+    counts = [
+        int(match(PRIORS, box, owner, 1, strategy="atss", outside=o).positive.sum()) for o in (0.0, 4.0)
+    ]
+    assert counts == [1, 4]
+
+
+@pytest.mark.parametrize("loss", ["diou", "smooth_l1"])
+def test_balanced_faces_count_alike_however_many_priors_they_have(loss):
+    boxes = torch.tensor([[10.0, 12, 70, 90], [100.2, 33.1, 108.6, 41.7]])
+    matches = match(PRIORS, boxes, torch.zeros(2, dtype=torch.int64), 1, strategy="atss")
+    outputs = tuple(
+        torch.randn(1, len(PRIORS), n, generator=torch.Generator().manual_seed(2)) for n in (2, 4, 10)
+    )
+    landmarks = torch.rand(2, 10)
+    chosen = {"box": loss, "classification": "quality", "matching": "atss"}
+    both = multitask_loss(outputs, PRIORS, boxes, landmarks, matches, LossSettings(**chosen, balance=1.0))
+    alone = []
+    for face in range(2):
+        only = Matches(torch.where(matches.face == face, matches.face, -1))
+        alone.append(multitask_loss(outputs, PRIORS, boxes, landmarks, only, LossSettings(**chosen)).box)
+    counts = [(matches.face == face).sum() for face in range(2)]
+    assert counts[0] > counts[1]
+    assert both.box == pytest.approx(float(sum(alone) / 2), rel=1e-5)
+    plain = multitask_loss(outputs, PRIORS, boxes, landmarks, matches, LossSettings(**chosen)).box
+    assert plain == pytest.approx(
+        float((alone[0] * counts[0] + alone[1] * counts[1]) / sum(counts)), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("strategy", ["iou", "atss"])

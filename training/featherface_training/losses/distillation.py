@@ -26,6 +26,9 @@ class DistillationSettings:
     feature_weight : float
         Weight of the levels that the heads see, matched to those of the first teacher of ours through a
         learned 1x1 convolution (Romero et al., FitNets, ICLR 2015).
+    overlooked_weight : float
+        Least weight of the teacher's class output at a prior that the labels give a face; 0 leaves a face
+        that the teacher overlooks to the labels.
     """
 
     temperature: float = 4.0
@@ -33,6 +36,7 @@ class DistillationSettings:
     box_weight: float = 0.5
     landmark_weight: float = 0.0
     feature_weight: float = 0.0
+    overlooked_weight: float = 1.0
 
 
 def distillation_loss(
@@ -44,7 +48,8 @@ def distillation_loss(
     """Return the distillation loss of a batch, weighted.
 
     Nearly all priors are easy background on which the models agree; averaged over all of them the loss would
-    vanish. Each prior counts by how much teacher or student believes in a face there, or 1 where one is.
+    vanish. Each prior counts by how much teacher or student believes in a face there; where one is, by how
+    much the teacher does, and at least `overlooked_weight`.
 
     Parameters
     ----------
@@ -57,8 +62,10 @@ def distillation_loss(
     """
     student_margin, teacher_margin = ((o[0][..., 1] - o[0][..., 0]).float() for o in (student, teacher))
     believed = torch.sigmoid(teacher_margin)
-    weight = torch.maximum(
-        torch.maximum(believed, torch.sigmoid(student_margin).detach()), matches.positive.float()
+    weight = torch.where(
+        matches.positive,
+        believed.clamp(min=settings.overlooked_weight),
+        torch.maximum(believed, torch.sigmoid(student_margin).detach()),
     )
     t = settings.temperature
     target = torch.sigmoid(teacher_margin / t)

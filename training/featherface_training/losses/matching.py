@@ -76,11 +76,11 @@ def _anywhere(where: Tensor, owners: Tensor, images: int) -> Tensor:
     return none.scatter_reduce(0, rows, where.float(), "amax") > 0
 
 
-def _centres_inside(boxes: Tensor, priors: Tensor) -> Tensor:
-    """Return which priors have their centre in which box: (M, P)."""
+def _centres_inside(boxes: Tensor, priors: Tensor, outside: float = 0.0) -> Tensor:
+    """Return which priors have their centre in which box, or up to `outside` pixels beside it: (M, P)."""
     x, y = priors[None, :, 0], priors[None, :, 1]
     left, top, right, bottom = (side[:, None] for side in boxes.unbind(1))
-    return (x > left) & (x < right) & (y > top) & (y < bottom)
+    return (x > left - outside) & (x < right + outside) & (y > top - outside) & (y < bottom + outside)
 
 
 def match(
@@ -92,6 +92,7 @@ def match(
     ignored: Tensor | None = None,
     ignored_owners: Tensor | None = None,
     strategy: Strategy = "iou",
+    outside: float = 0.0,
     positive_iou: float = 0.35,
     minimum_iou: float = 0.2,
 ) -> Matches:
@@ -103,8 +104,9 @@ def match(
 
     With "atss" (Zhang et al., CVPR 2020), a face's candidates are the priors of each stride's nine nearest
     cells; it takes those that overlap it by at least mean plus standard deviation of the candidates'
-    overlaps, and whose centre lies in it. A face that gets none so takes its best prior, if that overlaps by
-    half of `minimum_iou`; else what it covers is ignored.
+    overlaps, and whose centre lies in it, or up to `outside` pixels beside it: cells are 8 pixels wide, and
+    a face as small holds the centre of one only. A face that gets none so takes its best prior, if that
+    overlaps by half of `minimum_iou`; else what it covers is ignored.
 
     Parameters
     ----------
@@ -120,6 +122,8 @@ def match(
         Regions where nobody knows: priors that lie in one or resemble one count for nothing, unless a face
         is matched to them.
     strategy : {"iou", "atss"}
+    outside : float
+        Pixels; read by "atss".
     positive_iou, minimum_iou : float
         Thresholds on the intersection over union.
 
@@ -130,7 +134,7 @@ def match(
     face = torch.full((images, len(priors)), -1, dtype=torch.int64, device=priors.device)
     if len(boxes):
         if strategy == "atss":
-            face = _atss(priors, boxes, owners, images, minimum_iou / 2)
+            face = _atss(priors, boxes, owners, images, minimum_iou / 2, outside)
         else:
             face = _by_iou(priors, boxes, owners, images, positive_iou, minimum_iou)
     if ignored is not None and ignored_owners is not None and len(ignored):
@@ -154,7 +158,9 @@ def _by_iou(
     return face
 
 
-def _atss(priors: Tensor, boxes: Tensor, owners: Tensor, images: int, minimum_iou: float) -> Tensor:
+def _atss(
+    priors: Tensor, boxes: Tensor, owners: Tensor, images: int, minimum_iou: float, outside: float
+) -> Tensor:
     shared, iou = _pairs(boxes, priors)
     centres = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
     distance = (centres - priors[None, :, :2]).square().sum(-1)
@@ -168,7 +174,7 @@ def _atss(priors: Tensor, boxes: Tensor, owners: Tensor, images: int, minimum_io
     count = near.sum(1, keepdim=True)
     mean = (iou * near).sum(1, keepdim=True) / count
     deviation = (((iou - mean).square() * near).sum(1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
-    allowed = near & (iou >= mean + deviation) & _centres_inside(boxes, priors) & (iou > 0)
+    allowed = near & (iou >= mean + deviation) & _centres_inside(boxes, priors, outside) & (iou > 0)
     face = _strongest(iou, allowed, owners, images)
     # a face that lies between the cells' centres would be taught as background
     best_iou, best = iou.max(1)

@@ -34,6 +34,12 @@ class LossSettings:
         On encoded values; wing loss (Feng et al., CVPR 2018; w 2, epsilon 0.5) weighs small errors more.
     box_weight, landmark_weight : float
         Beside classification's 1.
+    outside : float
+        How many pixels beside a face a prior's centre may lie and still be matched to it by "atss".
+    balance : float
+        Positives count by the number of positives that their face has, to the power of minus this; together
+        they count as before. At 0 a large face, with its many priors, outweighs small ones; at 1 each face
+        counts alike.
     """
 
     matching: Strategy = "iou"
@@ -43,6 +49,8 @@ class LossSettings:
     landmark: Literal["smooth_l1", "wing"] = "smooth_l1"
     box_weight: float = 2.0
     landmark_weight: float = 1.0
+    outside: float = 0.0
+    balance: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +113,18 @@ def _wing(predicted: Tensor, target: Tensor, width: float = 2.0, epsilon: float 
     return torch.where(error < width, curved, error - width + width * math.log1p(width / epsilon))
 
 
-def _classification(logits: Tensor, matches: Matches, quality: Tensor, settings: LossSettings) -> Tensor:
-    """Sum over the batch; `quality` is each positive's IoU, in the order of `matches.positive.nonzero()`."""
+def _shares(face: Tensor, balance: float) -> Tensor:
+    """Return the weights (K,) of positives, given the face of each; their mean is 1."""
+    if not balance or not len(face):
+        return torch.ones(len(face), device=face.device)
+    share = face.bincount().to(torch.float32)[face] ** -balance
+    return share * (len(face) / share.sum())
+
+
+def _classification(
+    logits: Tensor, matches: Matches, quality: Tensor, share: Tensor, settings: LossSettings
+) -> Tensor:
+    """Sum over the batch; `quality` and `share` are IoU and weight of `matches.positive.nonzero()`."""
     positive, negative = matches.positive, matches.negative
     margin = logits[..., 1] - logits[..., 0]
     if settings.classification == "ohem":
@@ -116,12 +134,13 @@ def _classification(logits: Tensor, matches: Matches, quality: Tensor, settings:
         most = min(int(wanted.max()), hardness.shape[1])
         hardest = hardness.topk(most, dim=1).values
         chosen = (torch.arange(most, device=margin.device)[None] < wanted[:, None]) & (hardest >= 0)
-        return F.softplus(-margin[positive]).sum() + hardest[chosen].sum()
+        return (F.softplus(-margin[positive]) * share).sum() + hardest[chosen].sum()
     target = positive.float()
     weight = torch.where(positive, 0.25, 0.75)
     if settings.classification == "quality":
         target[positive] = quality
         weight = torch.ones_like(target)
+    weight[positive] *= share
     loss = F.binary_cross_entropy_with_logits(margin, target, reduction="none")
     missed = (torch.sigmoid(margin) - target).abs()
     return (loss * missed.square() * weight)[positive | negative].sum()
@@ -159,9 +178,11 @@ def multitask_loss(
     predicted = encoded_boxes[image, prior]
     decoded = decode_boxes(predicted, its_priors)
     if settings.box == "smooth_l1":
-        box = F.smooth_l1_loss(predicted, encode_boxes(its_boxes, its_priors), reduction="sum") / count
+        wrong = F.smooth_l1_loss(predicted, encode_boxes(its_boxes, its_priors), reduction="none").sum(1)
     else:
-        box = _iou_loss(decoded, its_boxes, settings.box).sum() / count
+        wrong = _iou_loss(decoded, its_boxes, settings.box)
+    share = _shares(face, settings.balance)
+    box = (wrong * share).sum() / count
     its_landmarks = landmarks[face]
     known = its_landmarks.isfinite().all(1)
     found, wanted = (
@@ -174,4 +195,5 @@ def multitask_loss(
         errors = F.smooth_l1_loss(found, wanted, reduction="none")
     landmark = errors.sum() / known.sum().clamp(min=1)
     quality = _overlap(decoded.detach(), its_boxes)[0]
-    return Losses(_classification(logits, matches, quality, settings) / count, box, landmark)
+    classification = _classification(logits, matches, quality, share, settings)
+    return Losses(classification / count, box, landmark)
