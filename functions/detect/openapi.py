@@ -33,6 +33,25 @@ _ERRORS: Final[Mapping[str, str]] = {
 }
 
 
+_TAGS = {
+    "/v1/detect": "Detection",
+    "/v1/uploads": "Uploads",
+    "/v1/results": "Uploads",
+    "/v1/jobs": "Bulk jobs",
+    "/v1/": "Service",
+    "/": "Amazon Rekognition's clients",
+}
+"""What groups the operations of paths that begin so; the first that fits holds."""
+
+
+def _grouped(paths: dict[str, Any]) -> dict[str, Any]:
+    for path, item in paths.items():
+        tag = next(tag for start, tag in _TAGS.items() if path.startswith(start))
+        for operation in item.values():
+            operation["tags"] = [tag]
+    return paths
+
+
 def _operation(
     name: str, summary: str, answer: str | list[str], errors: tuple[str, ...], **more: Any
 ) -> dict[str, Any]:
@@ -120,62 +139,65 @@ def document() -> dict[str, Any]:
     }
     return {
         "openapi": "3.1.0",
+        "tags": [{"name": name} for name in dict.fromkeys(_TAGS.values())],
         "info": {
             "title": "FeatherFace",
             "version": __version__,
             "description": "Faces in photos: boxes, five landmarks and confidences.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "paths": {
-            "/v1/detect": {
-                "post": _operation(
-                    "detect",
-                    "Find the faces of one photo",
-                    "Result",
-                    ("400", "404", "413", "415", "422"),
-                    parameters=_query(),
-                    requestBody=_body(detect_content),
-                )
-            },
-            "/v1/detect/batch": {
-                "post": _operation(
-                    "detectBatch",
-                    f"Find the faces of up to {MAX_PHOTOS} photos",
-                    "BatchResult",
-                    ("400", "413", "415", "422"),
-                    parameters=_query(),
-                    requestBody=_body({"application/json": {"schema": reference("BatchRequest")}}),
-                )
-            },
-            "/v1/uploads": {
-                "post": _operation("createUpload", "Get an address for a large photo", "Upload", ())
-            },
-            "/v1/results/{upload_id}": {
-                "get": _operation(
-                    "readResult",
-                    "Get the result of an upload",
-                    ["Result", "FailedResult"],
-                    ("404",),
-                    parameters=[upload_id],
-                )
-            },
-            **_job_paths(),
-            "/v1/models": {"get": _operation("listModels", "List the models", "Models", ())},
-            "/v1/health": {"get": _operation("health", "Tell that the service serves", "Health", ())},
-            "/": {
-                "post": {
-                    "operationId": "rekognitionDetectFaces",
-                    "summary": "Amazon Rekognition's DetectFaces, for its clients",
-                    "parameters": [
-                        {"name": "X-Amz-Target", "in": "header", "required": True, "schema": TEXT}
-                    ],
-                    "requestBody": _body(
-                        {"application/x-amz-json-1.1": {"schema": reference("RekognitionRequest")}}
-                    ),
-                    "responses": rekognition,
-                }
-            },
-        },
+        "paths": _grouped(
+            {
+                "/v1/detect": {
+                    "post": _operation(
+                        "detect",
+                        "Find the faces of one photo",
+                        "Result",
+                        ("400", "404", "413", "415", "422"),
+                        parameters=_query(),
+                        requestBody=_body(detect_content),
+                    )
+                },
+                "/v1/detect/batch": {
+                    "post": _operation(
+                        "detectBatch",
+                        f"Find the faces of up to {MAX_PHOTOS} photos",
+                        "BatchResult",
+                        ("400", "413", "415", "422"),
+                        parameters=_query(),
+                        requestBody=_body({"application/json": {"schema": reference("BatchRequest")}}),
+                    )
+                },
+                "/v1/uploads": {
+                    "post": _operation("createUpload", "Get an address for a large photo", "Upload", ())
+                },
+                "/v1/results/{upload_id}": {
+                    "get": _operation(
+                        "readResult",
+                        "Get the result of an upload",
+                        ["Result", "FailedResult"],
+                        ("404",),
+                        parameters=[upload_id],
+                    )
+                },
+                **_job_paths(),
+                "/v1/models": {"get": _operation("listModels", "List the models", "Models", ())},
+                "/v1/health": {"get": _operation("health", "Tell that the service serves", "Health", ())},
+                "/": {
+                    "post": {
+                        "operationId": "rekognitionDetectFaces",
+                        "summary": "Amazon Rekognition's DetectFaces, for its clients",
+                        "parameters": [
+                            {"name": "X-Amz-Target", "in": "header", "required": True, "schema": TEXT}
+                        ],
+                        "requestBody": _body(
+                            {"application/x-amz-json-1.1": {"schema": reference("RekognitionRequest")}}
+                        ),
+                        "responses": rekognition,
+                    }
+                },
+            }
+        ),
         "components": {"schemas": {**schemas(), **SCHEMAS}},
     }
 
