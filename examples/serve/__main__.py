@@ -36,6 +36,10 @@ def main() -> int:
     served = document()
     paths = served["paths"].items()
     served["paths"] = {path: item for path, item in paths if not path.startswith("/v1/jobs")}
+    used = {
+        tag for item in served["paths"].values() for operation in item.values() for tag in operation["tags"]
+    }
+    served["tags"] = [tag for tag in served["tags"] if tag["name"] in used]
     description = json.dumps(served)
     pages = {
         "/docs": Page("text/html; charset=utf-8", page(description)),
