@@ -1,15 +1,19 @@
 """The cluster's files: valid where a schema is at hand, and consistent with the code."""
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import kubernetes_validate
 import pytest
 import ray
 import yaml
 
 INFRA = Path(__file__).parents[3] / "infra" / "ray"
+CRDS = os.environ.get("FEATHERFACE_KUBERAY_CRDS")
 
 
 def test_the_aws_cluster_fits_rays_schema() -> None:
@@ -27,6 +31,58 @@ def test_the_aws_cluster_fits_rays_schema() -> None:
 def manifests() -> dict[str, dict[str, Any]]:
     found = {path.stem: yaml.safe_load(path.read_text()) for path in (INFRA / "kuberay").glob("*.yaml")}
     return {"raycluster": found["raycluster"]["spec"], "rayjob": found["rayjob"]["spec"]["rayClusterSpec"]}
+
+
+def closed(schema: dict[str, Any]) -> dict[str, Any]:
+    """Let a schema refuse what it does not name: a misspelt field would be dropped by the API server."""
+    parts: Iterator[Any] = iter(schema.values())
+    if "properties" in schema:
+        parts = iter([*schema["properties"].values(), *(v for v in schema.values() if isinstance(v, list))])
+        if not schema.get("x-kubernetes-preserve-unknown-fields"):
+            schema.setdefault("additionalProperties", False)
+    for part in parts:
+        for inner in part if isinstance(part, list) else [part]:
+            if isinstance(inner, dict):
+                closed(inner)
+    return schema
+
+
+@pytest.mark.parametrize("name", ["raycluster", "rayjob"])
+def test_a_manifest_fits_the_fields_of_kuberay(name: str) -> None:
+    schema = closed(json.loads((Path(__file__).parent / "kuberay.schema.json").read_text()))
+    manifest = yaml.safe_load((INFRA / "kuberay" / f"{name}.yaml").read_text())
+    jsonschema.validate(manifest, schema)
+    spec = manifest["spec"].get("rayClusterSpec", manifest["spec"])
+    spec["workerGroupSpecs"][0]["maxReplica"] = spec["workerGroupSpecs"][0].pop("maxReplicas")
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(manifest, schema)
+
+
+@pytest.mark.parametrize("name", ["raycluster", "rayjob"])
+def test_every_pod_fits_the_schema_of_kubernetes(name: str) -> None:
+    spec = manifests()[name]
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        template = group["template"]
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "any"}, "spec": template["spec"]}
+        kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_a_misspelt_field_of_a_pod_is_seen() -> None:
+    pod = {"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"name": "a", "imag": "b"}]}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
+
+
+@pytest.mark.skipif(
+    not CRDS, reason="FEATHERFACE_KUBERAY_CRDS names no ray-operator/config/crd/bases of KubeRay"
+)
+@pytest.mark.parametrize("name", ["raycluster", "rayjob"])
+def test_a_manifest_fits_kuberays_own_definition(name: str) -> None:
+    definition = yaml.safe_load((Path(str(CRDS)) / f"ray.io_{name}s.yaml").read_text())
+    (version,) = (v for v in definition["spec"]["versions"] if v["name"] == "v1")
+    schema = version["schema"]["openAPIV3Schema"]
+    schema["properties"]["metadata"] = {"type": "object"}
+    jsonschema.validate(yaml.safe_load((INFRA / "kuberay" / f"{name}.yaml").read_text()), closed(schema))
 
 
 @pytest.mark.parametrize("name", ["raycluster", "rayjob"])
