@@ -8,6 +8,7 @@ from typing import Any
 
 from featherface_batch.claims import Claims, merged
 from featherface_batch.errors import WorkerError
+from featherface_batch.heap import keep_freed_memory
 from featherface_batch.isolation import annotate_isolated
 from featherface_batch.ledger import Ledger
 from featherface_batch.plan import Part, Plan, Shard, plan_partition, read_part
@@ -138,6 +139,7 @@ class _ShardActor:
         self._config = config
         self._claims = claims
         self._side = side
+        keep_freed_memory()
         self._worker = Worker(config)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
