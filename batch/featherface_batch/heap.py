@@ -15,10 +15,9 @@ _OPTIONS: Final = {-1: 64 * 1024 * 1024, -3: 16 * 1024 * 1024}
 def keep_freed_memory() -> bool:
     """Let this process keep a photo's freed megabytes for the next photo.
 
-    By default glibc gives them back, and the kernel hands them out again page by page, zeroed: 2 to 3% of a
-    photo's CPU time, more where the threads of a process wait for each other's pages. At most 64 MiB for each
-    of glibc's heaps are kept. The Lambda functions set the same by `MALLOC_*` in their environment, which a
-    running process does not read.
+    By default glibc gives them back, and the kernel hands them out again page by page, zeroed, while the
+    threads of a process wait for each other's pages. At most 64 MiB for each of glibc's heaps are kept. The
+    Lambda functions set the same by `MALLOC_*` in their environment, which a running process does not read.
 
     Returns
     -------

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +34,11 @@ def manifests() -> dict[str, dict[str, Any]]:
 
 def closed(schema: dict[str, Any]) -> dict[str, Any]:
     """Let a schema refuse what it does not name: a misspelt field would be dropped by the API server."""
-    parts: Iterator[Any] = iter(schema.values())
-    if "properties" in schema:
-        parts = iter([*schema["properties"].values(), *(v for v in schema.values() if isinstance(v, list))])
-        if not schema.get("x-kubernetes-preserve-unknown-fields"):
-            schema.setdefault("additionalProperties", False)
-    for part in parts:
+    if "properties" in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        schema.setdefault("additionalProperties", False)
+    # the names of properties are no keywords
+    others = (part for keyword, part in schema.items() if keyword != "properties")
+    for part in (*schema.get("properties", {}).values(), *others):
         for inner in part if isinstance(part, list) else [part]:
             if isinstance(inner, dict):
                 closed(inner)
