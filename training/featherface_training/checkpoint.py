@@ -12,14 +12,15 @@ from .config import TrainSettings
 from .ema import AveragedModel
 from .models.featherface import FeatherFace, build_model
 
-__all__ = ["CheckpointError", "load_model", "resume", "save"]
+__all__ = ["CheckpointError", "load_model", "resume", "save", "stages", "write"]
 
 
 class CheckpointError(ValueError):
     """A checkpoint does not fit the run or the model."""
 
 
-def _write(state: dict[str, Any], path: Path) -> None:
+def write(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint's entries whole or not at all."""
     temporary = path.with_suffix(path.suffix + ".tmp")
     torch.save(state, temporary)
     os.replace(temporary, path)
@@ -41,7 +42,7 @@ def save(
 
     `model_state_dict` holds the averaged weights: what is evaluated and deployed.
     """
-    _write(
+    write(
         {
             "model": settings.model,
             "settings": settings.to_dict(),
@@ -86,6 +87,21 @@ def resume(
     if adapter is not None:
         adapter.load_state_dict(state["adapter_state_dict"])
     return int(state["step"])
+
+
+def stages(entries: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return how a checkpoint's weights came about, from the entries that `load_model` returns.
+
+    Returns
+    -------
+    list of dict
+        A run each, the last one's at the end: `settings`, `steps`, and `average` where its weights were
+        averaged with those of earlier stages: `stage`, counted from 1, and `weight`.
+    """
+    last = {"settings": entries["settings"], "steps": entries["step"]}
+    if "average" in entries:
+        last["average"] = entries["average"]
+    return [*entries.get("history", ()), last]
 
 
 def load_model(path: Path) -> tuple[FeatherFace, dict[str, Any]]:

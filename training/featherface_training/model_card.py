@@ -58,11 +58,15 @@ def model_card(title: str, configuration: dict[str, Any]) -> str:
     """
     metrics, training = configuration["metrics"], configuration["training"]
     settings = training["settings"]
-    notes = {k: v for k, v in training.items() if k not in ("settings", "steps", "history")}
+    notes = {k: v for k, v in training.items() if k not in ("settings", "steps", "history", "average")}
     earlier = sum(stage["steps"] for stage in training["history"])
     landmarks = metrics.get("landmarks")
     precision = _landmarks(landmarks) if landmarks else ""
     before = f" The run started from the weights of an earlier one ({earlier:,} steps)." if earlier else ""
+    if "average" in training:
+        parts = training["average"]
+        shares = " and ".join(f"{part['weight']:.0%} of stage {part['stage']}'s" for part in parts)
+        before += f" The weights are a mean: {shares}."
     sides = " and ".join(str(side) for side in sorted(set(settings["sizes"])))
     rows = "\n".join(
         f"| {row['precision']} | {row['size']} | "

@@ -22,7 +22,7 @@ from featherface.priors import CENTRE_VARIANCE, LEVELS, SIZE_VARIANCE
 from featherface.resize import MEAN_BGR, STRIDE
 from featherface.structure import describe
 
-from .checkpoint import load_model
+from .checkpoint import load_model, stages
 from .data.packed import PackedDataset
 from .evaluation import DIFFICULTIES, GroundTruth, evaluate, read_ground_truth
 from .evaluation.detectors import ScoredBoxes, Size, open_detector, open_faces
@@ -175,22 +175,12 @@ def make_package(
     fp32, int8 = folder / f"{stem}.onnx", folder / f"{stem}_int8.onnx"
     export_onnx(model, fp32)
     quantize(fp32, int8, data)
-    training = {
-        "settings": extra["settings"],
-        "steps": extra["step"],
-        "history": extra.get("history", []),
-        **notes,
-    }
+    *history, last = stages(extra)
+    training = {**last, "history": history, **notes}
     weights = folder / f"{stem}.pth"
+    told = {key: extra[key] for key in ("settings", "step", "average") if key in extra}
     torch.save(
-        {
-            "model": model.name,
-            "settings": extra["settings"],
-            "step": extra["step"],
-            "history": extra.get("history", []),
-            "model_state_dict": model.state_dict(),
-        },
-        weights,
+        {"model": model.name, **told, "history": history, "model_state_dict": model.state_dict()}, weights
     )
     structure = describe(fp32.read_bytes())
     parameters = int(structure.pop("parameters"))

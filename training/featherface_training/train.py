@@ -115,8 +115,7 @@ class Trainer:
         if start is not None:
             model, before = checkpoint.load_model(start)
             model.train()
-            earlier = {"settings": before["settings"], "steps": before["step"]}
-            self.history = [*before.get("history", ()), earlier]
+            self.history = checkpoint.stages(before)
             if model.name != settings.model:
                 raise ValueError(f"{start} holds {model.name}, but the run trains {settings.model}")
         if backbone is not None and not last.exists():

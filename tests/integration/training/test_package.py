@@ -10,6 +10,7 @@ from featherface.packages import load_manifest  # noqa: E402
 from featherface.priors import CENTRE_VARIANCE, LEVELS, SIZE_VARIANCE  # noqa: E402
 from featherface.resize import MEAN_BGR  # noqa: E402
 from featherface.validation import load_validated  # noqa: E402
+from featherface_training.average import average  # noqa: E402
 from featherface_training.checkpoint import load_model  # noqa: E402
 from featherface_training.config import TrainSettings  # noqa: E402
 from featherface_training.data.mixture import Mixture  # noqa: E402
@@ -38,9 +39,12 @@ def package(request, wider_val, tmp_path_factory):
     pack(read_wider(folder / "wider", labels), folder / "pack")
     data = PackedDataset(folder / "pack")
     settings = TrainSettings(model=request.param, epochs=2, batch=4, sizes=(64,), bf16=False)
-    Trainer(settings, Mixture(data), folder / "run", torch.device("cpu")).run()
+    first, second, mean = folder / "first" / "last.pt", folder / "second" / "last.pt", folder / "mean.pt"
+    Trainer(settings, Mixture(data), first.parent, torch.device("cpu")).run()
+    Trainer(settings, Mixture(data), second.parent, torch.device("cpu"), start=first).run(stop_after=1)
+    average(mean, second, [(first, 0.5)])
     models = folder / "models"
-    make_package(folder / "run" / "last.pt", models, data, root, truth, {"photos": "eight of one"})
+    make_package(mean, models, data, root, truth, {"photos": "eight of one"})
     return request.param, models
 
 
@@ -84,6 +88,9 @@ def test_the_configuration_says_what_the_code_does(package):
     }
     card = (folder / "MODEL_CARD.md").read_text()
     assert "eight of one" in card
+    assert "a mean: 50% of stage 1's and 50% of stage 2's" in card
+    parts = [{"stage": 1, "weight": 0.5}, {"stage": 2, "weight": 0.5}]
+    assert configuration["training"]["average"] == parts
     assert "research use" in card
 
 
@@ -93,4 +100,4 @@ def test_the_published_checkpoint_loads_and_is_what_was_exported(package):
     model, _ = load_model(entry.path)
     assert model.name == name
     saved = torch.load(entry.path, weights_only=True)
-    assert set(saved) == {"model", "settings", "step", "history", "model_state_dict"}
+    assert set(saved) == {"model", "settings", "step", "history", "average", "model_state_dict"}
