@@ -91,6 +91,41 @@ def test_boxes_stay_on_their_faces_through_crop_zoom_and_flip(seed, shape, scale
             np.testing.assert_allclose(out[0], found, atol=2.5)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(90, 200))
+def test_a_close_up_is_filled_by_the_largest_face(seed, side):
+    rng = np.random.default_rng(seed)
+    # faces may reach the photo's edge
+    left, top = int(rng.integers(0, 301 - side)), int(rng.integers(0, 221 - side))
+    boxes = np.array([[2, 2, 12, 14], [left, top, left + side, top + side]], np.float32)
+    photo = LabelledPhoto("a.jpg", boxes, np.full((2, 5, 2), np.nan, np.float32))
+    image, labels = augment(rng, draw(300, 220, boxes[1]), photo, 512, AugmentSettings(close_up=1.0))
+    assert image.shape == (512, 512, 3)
+    largest = labels.boxes[(labels.boxes[:, 2:] - labels.boxes[:, :2]).prod(1).argmax()]
+    assert (largest >= 0).all()
+    assert (largest <= 512).all()
+    sides = largest[2:] - largest[:2]
+    # all of the face is seen: it is still a square
+    assert sides[0] == pytest.approx(sides[1], abs=2)
+    assert 512 / 2.05 <= sides[0] <= 512 / 1.05
+    inside = image[int(largest[1]) + 8 : int(largest[3]) - 8, int(largest[0]) + 8 : int(largest[2]) - 8]
+    assert inside.max(-1).mean() > image.max(-1).mean()
+
+
+def test_small_crops_and_photos_without_faces_have_no_close_ups():
+    pixels = draw(300, 220, np.array([20, 20, 200, 200]))
+    photo = LabelledPhoto(
+        "a.jpg", np.array([[20, 20, 200, 200]], np.float32), np.full((1, 5, 2), np.nan, np.float32)
+    )
+    empty = LabelledPhoto("b.jpg", np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32))
+    for labels, size in ((photo, 320), (empty, 512)):
+        cuts = [
+            augment(np.random.default_rng(7), pixels, labels, size, AugmentSettings(close_up=share))[0]
+            for share in (0.0, 1.0)
+        ]
+        assert np.array_equal(*cuts)
+
+
 def test_a_flip_swaps_left_and_right_landmarks():
     pixels = np.zeros((200, 200, 3), np.uint8)
     boxes = np.array([[60, 60, 140, 140]], np.float32)

@@ -24,6 +24,12 @@ BGR_MEAN = (104, 117, 123)
 _MIRRORED = [1, 0, 2, 4, 3]
 # beyond it a crop has no detail that it could teach
 _LARGEST_ZOOM = 3
+# of a close-up, which teaches the size of a face rather than its detail
+_LARGEST_CLOSE_UP_ZOOM = 6
+# in smaller crops a face that fills them is of a size that other crops have too
+_LEAST_CLOSE_UP = 512
+# side of a close-up, in the face's longer sides
+_CLOSE_UP_SIDES = (1.1, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +44,15 @@ class AugmentSettings:
         Probability of blur, noise or compression.
     mosaic : float
         Probability of a sample made of four.
+    close_up : float
+        Probability that a crop of 512 px or more is filled by the photo's largest face: photos of many people
+        have few faces of hundreds of pixels.
     """
 
     scales: tuple[float, ...] = (0.3, 0.45, 0.6, 0.8, 1.0, 1.3)
     degrade: float = 0.0
     mosaic: float = 0.0
+    close_up: float = 0.0
 
 
 def choose_square(
@@ -50,11 +60,14 @@ def choose_square(
     height: int,
     width: int,
     boxes: NDArray[np.float32],
-    scales: tuple[float, ...],
+    settings: AugmentSettings,
     size: int,
 ) -> tuple[int, int, int]:
     """Choose side, left and top of a crop, usually around one of the faces. It may reach past the photo."""
-    side = max(int(rng.choice(scales) * min(height, width)), size // _LARGEST_ZOOM)
+    # the first test keeps the random numbers of a run without close-ups what they were
+    if settings.close_up and size >= _LEAST_CLOSE_UP and len(boxes) and rng.random() < settings.close_up:
+        return _close_up(rng, boxes, size)
+    side = max(int(rng.choice(settings.scales) * min(height, width)), size // _LARGEST_ZOOM)
 
     def place(extent: int, around: float | None) -> int:
         low, high = min(0, extent - side), max(0, extent - side)
@@ -66,6 +79,15 @@ def choose_square(
         box = boxes[rng.integers(len(boxes))]
         return side, place(width, (box[0] + box[2]) / 2), place(height, (box[1] + box[3]) / 2)
     return side, place(width, None), place(height, None)
+
+
+def _close_up(rng: np.random.Generator, boxes: NDArray[np.float32], size: int) -> tuple[int, int, int]:
+    """Choose side, left and top of a crop that holds all of the largest face and little else."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    largest = sides.prod(1).argmax()
+    side = max(int(sides[largest].max() * rng.uniform(*_CLOSE_UP_SIDES)), size // _LARGEST_CLOSE_UP_ZOOM)
+    left, top = (boxes[largest, :2] - (side - sides[largest]) * rng.random(2)).astype(int).tolist()
+    return side, left, top
 
 
 def _cut(pixels: NDArray[np.uint8], left: int, top: int, side: int) -> NDArray[np.uint8]:
@@ -174,7 +196,7 @@ def augment(
         not clipped: one may lie outside the crop.
     """
     height, width = pixels.shape[:2]
-    side, left, top = choose_square(rng, height, width, photo.boxes, settings.scales, size)
+    side, left, top = choose_square(rng, height, width, photo.boxes, settings, size)
     crop = _cut(pixels, left, top, side)
     ways = (cv2.INTER_AREA, cv2.INTER_LINEAR) if side > size else (cv2.INTER_LINEAR, cv2.INTER_CUBIC)
     image = cv2.resize(crop, (size, size), interpolation=ways[rng.integers(2)])

@@ -98,7 +98,7 @@ class DeviceCrops:
         pack, index = row.tolist()
         entry, photo = self.data.packs[pack].index[index], self.data.packs[pack].labels(index)
         height, width = entry["height"], entry["width"]
-        side, left, top = choose_square(rng, height, width, photo.boxes, settings.scales, size)
+        side, left, top = choose_square(rng, height, width, photo.boxes, settings, size)
         labels = place_labels(photo, left, top, side, size / side, size)
         mirrored = bool(rng.random() < 0.5)
         grey, coloured, toned = rng.random(3) < (0.08, 0.5, 0.6)
