@@ -24,7 +24,7 @@ from .evaluation.run import find_photos, predict
 __all__ = ["draw_learning", "draw_mistakes", "draw_precision_recall", "main", "recall_by_height"]
 
 _TILE = 150
-_HEIGHTS = (0, 8, 10, 12, 16, 24, 40, 80, 10_000)
+_HEIGHTS = (0, 8, 10, 12, 16, 24, 40, 80, 160, 384, 10_000)
 Boxes = dict[str, NDArray[np.float64]]
 
 
