@@ -257,8 +257,11 @@ def main(arguments: list[str] | None = None) -> None:
         tables = {name: recall_by_height(boxes, truth, scales) for name, boxes in found.items()}
         print("height in pixels | faces | " + " | ".join(tables))
         for (low, high), (faces, _) in next(iter(tables.values())).items():
+            if not faces:
+                continue
             shares = " | ".join(f"{table[low, high][1]:.2f}" for table in tables.values())
-            print(f"{low} to {high} | {faces} | {shares}")
+            span = f"{low} and above" if high == _HEIGHTS[-1] else f"{low} to {high}"
+            print(f"{span} | {faces} | {shares}")
         return
     evaluations = {name: evaluate(boxes, truth) for name, boxes in found.items()}
     for name, curves in evaluations.items():
