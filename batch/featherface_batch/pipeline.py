@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from featherface_batch.claims import Claims, merged
@@ -22,6 +23,10 @@ __all__ = ["make_plan", "run_plan"]
 # Shards at a time in one worker: while one is searched, the one before it is committed and the photos of the
 # one behind it are fetched.
 _SHARDS_PER_WORKER = 3
+# Another worker is asked for when this part of the places in those that there are is taken. Above what a full
+# pool can have (a shard more than places), there would never be a second worker; at two thirds a full pool
+# doubles until it has what it may have.
+_TAKEN_PLACES_TO_GROW = 2 / 3
 
 
 def make_plan(source: Source, ledger: Ledger) -> Plan:
@@ -115,6 +120,9 @@ def _shards(
     # A block for each shard: blocks are what workers are given. A repartition would do it, too, but its tasks
     # wait for a CPU, and there is none once the workers have them all.
     dataset.context.target_max_block_size = 1
+    dataset.context.autoscaling_config = replace(
+        dataset.context.autoscaling_config, actor_pool_util_upscaling_threshold=_TAKEN_PLACES_TO_GROW
+    )
     return dataset.flat_map(unfinished, num_cpus=0).map_batches(
         _ShardActor,
         fn_constructor_args=(ledger, config, claims, back),
