@@ -44,6 +44,8 @@ class TrainSettings:
     loss : LossSettings
     distillation : DistillationSettings
         Read only when a teacher is given.
+    parts : tuple of str
+        Modules to train, such as "heads.2"; the others keep their weights and their statistics. Empty: all.
     """
 
     model: ModelName = "nano"
@@ -62,6 +64,7 @@ class TrainSettings:
     bf16: bool = True
     loss: LossSettings = field(default_factory=LossSettings)
     distillation: DistillationSettings = field(default_factory=DistillationSettings)
+    parts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.sizes or any(size < 32 or size % 32 for size in self.sizes):

@@ -39,7 +39,8 @@ log = logging.getLogger(__name__)
 def _optimizer(
     model: FeatherFace, adapter: FeatureAdapter | None, settings: TrainSettings
 ) -> torch.optim.AdamW:
-    parameters = [*model.parameters(), *(adapter.parameters() if adapter else ())]
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    parameters += adapter.parameters() if adapter else ()
     decayed = [p for p in parameters if p.ndim > 1]
     others = [p for p in parameters if p.ndim <= 1]
     return torch.optim.AdamW(
@@ -49,6 +50,25 @@ def _optimizer(
         ],
         lr=settings.learning_rate,
     )
+
+
+def train_only(model: FeatherFace, parts: Sequence[str]) -> None:
+    """Freeze all but the named modules: neither their weights nor their statistics move in training.
+
+    Raises
+    ------
+    ValueError
+        If the model has no module of a name.
+    """
+    modules = dict(model.named_modules())
+    unknown = [name for name in parts if not name or name not in modules]
+    if unknown:
+        raise ValueError(
+            f"expected modules of {model.name} in `parts`, such as 'heads.2', got {unknown[0]!r}"
+        )
+    model.eval().requires_grad_(False)
+    for name in parts:
+        modules[name].train().requires_grad_(True)
 
 
 def learning_rate(settings: TrainSettings, step: int, total: int) -> float:
@@ -123,6 +143,8 @@ class Trainer:
             initialise_backbone(model.backbone, backbone, sample)
         # channels last is half as fast again on CPUs and on tensor cores
         self.model = model.to(device, memory_format=torch.channels_last).train()
+        if settings.parts:
+            train_only(self.model, settings.parts)
         self.averaged = AveragedModel(self.model, settings.ema_decay)
         self.teacher = Ensemble(teachers, device) if teachers else None
         self.adapter = None
@@ -179,6 +201,7 @@ class Trainer:
             ignored_owners=batch.ignored_owners,
             strategy=s.loss.matching,
             outside=s.loss.outside,
+            spare=s.loss.spare,
         )
         parts: dict[str, Tensor] = {}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bf16):

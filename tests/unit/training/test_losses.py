@@ -200,6 +200,22 @@ def test_a_face_as_small_as_a_cell_gets_the_cells_beside_it_too():
     assert counts == [1, 4]
 
 
+@pytest.mark.parametrize("strategy", ["iou", "atss"])
+def test_priors_that_look_like_the_matched_ones_are_not_taught_as_background(strategy):
+    boxes = torch.tensor([[20.13, 32.31, 151.7, 160.9], [40.21, 30.77, 52.3, 44.1], [3.17, 5.93, 90.1, 88.7]])
+    owners = torch.tensor([0, 0, 1])
+    priors = torch.from_numpy(make_priors(192, 192).copy())
+    plain, spared = (match(priors, boxes, owners, 2, strategy=strategy, spare=s).face for s in (1.0, 0.5))
+    for image in range(2):
+        mine = [box.tolist() for box, owner in zip(boxes, owners, strict=True) if owner == image]
+        for p, (x, y, w, h) in enumerate(priors.tolist()):
+            alike = any(overlap(box, (x - w / 2, y - h / 2, x + w / 2, y + h / 2))[0] >= 0.5 for box in mine)
+            expected = -2 if plain[image, p] == -1 and alike else plain[image, p]
+            assert spared[image, p] == expected
+    # by IoU every prior that overlaps by half is matched: there is nothing to spare
+    assert bool((spared != plain).any()) == (strategy == "atss")
+
+
 @pytest.mark.parametrize("loss", ["diou", "smooth_l1"])
 def test_balanced_faces_count_alike_however_many_priors_they_have(loss):
     boxes = torch.tensor([[10.0, 12, 70, 90], [100.2, 33.1, 108.6, 41.7]])

@@ -49,6 +49,29 @@ def test_a_resumed_run_ends_with_exactly_the_same_weights(mixture, tmp_path):
             assert torch.equal(value, cut[key][name]), name
 
 
+def test_only_the_named_parts_are_trained(mixture, tmp_path):
+    settings = TrainSettings.from_dict({**SETTINGS.to_dict(), "parts": ["context.2", "heads.2"]})
+    trainer = Trainer(settings, mixture, tmp_path, CPU)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.run(stop_after=3)
+    after = weights(tmp_path / "last.pt")["training_state_dict"]
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert changed
+    assert all(name.startswith(("context.2.", "heads.2.")) for name in changed)
+    # statistics too
+    assert any(name.endswith("running_mean") for name in changed)
+    # what the parts don't touch is what it was, to the last bit
+    averaged, _ = load_model(tmp_path / "last.pt")
+    for name, value in averaged.state_dict().items():
+        assert name in changed or torch.equal(value, before[name]), name
+
+
+def test_an_unknown_part_is_told(mixture, tmp_path):
+    settings = TrainSettings.from_dict({**SETTINGS.to_dict(), "parts": ["heads.9"]})
+    with pytest.raises(ValueError, match=r"heads\.9"):
+        Trainer(settings, mixture, tmp_path, CPU)
+
+
 def test_other_settings_refuse_to_resume(mixture, tmp_path):
     Trainer(SETTINGS, mixture, tmp_path, CPU).run(stop_after=1)
     changed = TrainSettings.from_dict({**SETTINGS.to_dict(), "learning_rate": 0.5})

@@ -93,6 +93,7 @@ def match(
     ignored_owners: Tensor | None = None,
     strategy: Strategy = "iou",
     outside: float = 0.0,
+    spare: float = 1.0,
     positive_iou: float = 0.35,
     minimum_iou: float = 0.2,
 ) -> Matches:
@@ -124,6 +125,9 @@ def match(
     strategy : {"iou", "atss"}
     outside : float
         Pixels; read by "atss".
+    spare : float
+        Priors that overlap a face at least so much and are not matched count for nothing: to the network,
+        those two cells from the centre of a large face look like the matched ones.
     positive_iou, minimum_iou : float
         Thresholds on the intersection over union.
 
@@ -137,6 +141,9 @@ def match(
             face = _atss(priors, boxes, owners, images, minimum_iou / 2, outside)
         else:
             face = _by_iou(priors, boxes, owners, images, positive_iou, minimum_iou)
+        if spare < 1:
+            alike = _anywhere(_pairs(boxes, priors)[1] >= spare, owners, images)
+            face = torch.where((face == -1) & alike, -2, face)
     if ignored is not None and ignored_owners is not None and len(ignored):
         _, iou = _pairs(ignored, priors)
         unknown = _anywhere((iou >= minimum_iou) | _centres_inside(ignored, priors), ignored_owners, images)

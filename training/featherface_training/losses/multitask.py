@@ -36,6 +36,8 @@ class LossSettings:
         Beside classification's 1.
     outside : float
         How many pixels beside a face a prior's centre may lie and still be matched to it by "atss".
+    spare : float
+        See `match`; 1 spares none.
     balance : float
         Positives count by the number of positives that their face has, to the power of minus this; together
         they count as before. At 0 a large face, with its many priors, outweighs small ones; at 1 each face
@@ -50,6 +52,7 @@ class LossSettings:
     box_weight: float = 2.0
     landmark_weight: float = 1.0
     outside: float = 0.0
+    spare: float = 1.0
     balance: float = 0.0
 
 
