@@ -63,11 +63,14 @@ def model_card(title: str, configuration: dict[str, Any]) -> str:
     landmarks = metrics.get("landmarks")
     precision = _landmarks(landmarks) if landmarks else ""
     before = f" The run started from the weights of an earlier one ({earlier:,} steps)." if earlier else ""
+    if settings.get("parts"):
+        before += f" It trained {', '.join(f'`{part}`' for part in settings['parts'])} alone."
     if "average" in training:
-        parts = training["average"]
-        shares = " and ".join(f"{part['weight']:.0%} of stage {part['stage']}'s" for part in parts)
+        averaged = training["average"]
+        shares = " and ".join(f"{stage['weight']:.0%} of stage {stage['stage']}'s" for stage in averaged)
         before += f" The weights are a mean: {shares}."
-    sides = " and ".join(str(side) for side in sorted(set(settings["sizes"])))
+    *most, last = map(str, sorted(set(settings["sizes"])))
+    sides = f"{', '.join(most)} and {last}" if most else last
     rows = "\n".join(
         f"| {row['precision']} | {row['size']} | "
         f"{row['easy']:.4f} | {row['medium']:.4f} | {row['hard']:.4f} |"
