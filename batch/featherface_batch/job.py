@@ -183,6 +183,8 @@ def annotate(config: JobConfig) -> JobSummary:
             storage.write(MANIFEST_NAME, write_json(manifest))
             storage.write(REPORT_NAME, render_report(manifest, statistics, gallery))
             ledger.succeed(statistics.to_dict())
+        # A worker that a photo killed may have been writing.
+        storage.sweep()
     return JobSummary(
         output=storage.root,
         photos=statistics.tally.photos,
