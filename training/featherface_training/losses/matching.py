@@ -137,12 +137,13 @@ def match(
     """
     face = torch.full((images, len(priors)), -1, dtype=torch.int64, device=priors.device)
     if len(boxes):
+        pairs = _pairs(boxes, priors)
         if strategy == "atss":
-            face = _atss(priors, boxes, owners, images, minimum_iou / 2, outside)
+            face = _atss(priors, boxes, pairs, owners, images, minimum_iou / 2, outside)
         else:
-            face = _by_iou(priors, boxes, owners, images, positive_iou, minimum_iou)
+            face = _by_iou(boxes, pairs, owners, images, positive_iou, minimum_iou)
         if spare < 1:
-            alike = _anywhere(_pairs(boxes, priors)[1] >= spare, owners, images)
+            alike = _anywhere(pairs[1] >= spare, owners, images)
             face = torch.where((face == -1) & alike, -2, face)
     if ignored is not None and ignored_owners is not None and len(ignored):
         _, iou = _pairs(ignored, priors)
@@ -152,9 +153,14 @@ def match(
 
 
 def _by_iou(
-    priors: Tensor, boxes: Tensor, owners: Tensor, images: int, positive_iou: float, minimum_iou: float
+    boxes: Tensor,
+    pairs: tuple[Tensor, Tensor],
+    owners: Tensor,
+    images: int,
+    positive_iou: float,
+    minimum_iou: float,
 ) -> Tensor:
-    shared, iou = _pairs(boxes, priors)
+    shared, iou = pairs
     best_prior_iou, best_prior = iou.max(1)
     hopeless = best_prior_iou < minimum_iou
     face = _strongest(iou, iou >= positive_iou, owners, images)
@@ -166,9 +172,15 @@ def _by_iou(
 
 
 def _atss(
-    priors: Tensor, boxes: Tensor, owners: Tensor, images: int, minimum_iou: float, outside: float
+    priors: Tensor,
+    boxes: Tensor,
+    pairs: tuple[Tensor, Tensor],
+    owners: Tensor,
+    images: int,
+    minimum_iou: float,
+    outside: float,
 ) -> Tensor:
-    shared, iou = _pairs(boxes, priors)
+    shared, iou = pairs
     centres = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
     distance = (centres - priors[None, :, :2]).square().sum(-1)
     # two priors a cell, as near as each other
