@@ -268,6 +268,9 @@ class Trainer:
                     bar.update()
                     if self.step % save_every == 0:
                         self.save()
+                        # the bar shows on terminals only
+                        rate = crops / (time.monotonic() - began)
+                        log.info("step %d of %d saved, %.1f crops/s", self.step, self.total_steps, rate)
                     if self.step >= end:
                         break
                 rate = crops / (time.monotonic() - began)

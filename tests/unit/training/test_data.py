@@ -9,7 +9,7 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from featherface_training.data.annotations import read_annotations, write_annotations  # noqa: E402
-from featherface_training.data.augment import AugmentSettings, augment, mosaic  # noqa: E402
+from featherface_training.data.augment import AugmentSettings, augment, choose_angle, mosaic  # noqa: E402
 from featherface_training.data.mixture import Mixture, epoch_steps  # noqa: E402
 from featherface_training.data.packed import PackedDataset, pack  # noqa: E402
 from featherface_training.data.wider import LabelError, LabelledPhoto, read_labels, read_wider  # noqa: E402
@@ -124,6 +124,54 @@ def test_small_crops_and_photos_without_faces_have_no_close_ups():
             for share in (0.0, 1.0)
         ]
         assert np.array_equal(*cuts)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([(320, 240), (240, 400)]),
+    st.sampled_from([0.5, 1.0, 1.5]),
+)
+def test_boxes_and_landmarks_stay_on_their_faces_through_rotation(seed, shape, scale):
+    width, height = shape
+    rng = np.random.default_rng(seed)
+    half = rng.integers(20, 50, 2)
+    centre = np.array(
+        [int(rng.integers(half[0], width - half[0])), int(rng.integers(half[1], height - half[1]))]
+    )
+    pixels = np.zeros((height, width, 3), np.uint8)
+    cv2.ellipse(pixels, centre.tolist(), half.tolist(), 0, 0, 360, (200, 200, 200), -1)
+    # a mark in the upper half: the ellipse alone would look the same on its head
+    eye = centre - [0, half[1] // 2]
+    cv2.circle(pixels, eye.tolist(), 6, (255, 255, 255), -1)
+    boxes = np.concatenate([centre - half, centre + half])[None].astype(np.float32)
+    points = np.broadcast_to(eye.astype(np.float32), (1, 5, 2)).copy()
+    photo = LabelledPhoto("a.jpg", boxes, points, boxes)
+    image, labels = augment(rng, pixels, photo, 160, AugmentSettings((scale,), rotate=1.0))
+    assert image.shape == (160, 160, 3)
+    if not len(labels.boxes):
+        return
+    # the padding is grey: look at the face's pixels only
+    grey = image.astype(int).min(-1)
+    box, region = labels.boxes[0], labels.ignored[0]
+    assert (region[:2] <= box[:2] + 0.01).all()
+    assert (region[2:] >= box[2:] - 0.01).all()
+    if np.ptp(image.astype(int).max(-1)) < 150:
+        return
+    ys, xs = np.nonzero(grey > 0.6 * grey.max())
+    found = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+    np.testing.assert_allclose(box, found, atol=3)
+    x, y = labels.landmarks[0, 0].astype(int).tolist()
+    if 0 <= x < 160 and 0 <= y < 160:
+        assert grey[y, x] > 0.97 * grey.max()
+
+
+def test_half_turns_occur_and_small_ones_are_more_frequent():
+    rng = np.random.default_rng(0)
+    angles = np.abs([choose_angle(rng, AugmentSettings(rotate=0.5)) for _ in range(4000)])
+    assert np.mean(angles == 0) == pytest.approx(0.5, abs=0.03)
+    assert np.mean(angles > np.pi / 2) == pytest.approx(0.1, abs=0.02)
+    assert angles.max() > 3
 
 
 def test_a_flip_swaps_left_and_right_landmarks():

@@ -5,7 +5,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from featherface_training.config import TrainSettings  # noqa: E402
-from featherface_training.data.augment import AugmentSettings, mirror_labels, place_labels  # noqa: E402
+from featherface_training.data.augment import (  # noqa: E402
+    AugmentSettings,
+    _cut_rotated,
+    mirror_labels,
+    place_labels,
+)
 from featherface_training.data.device import DeviceCrops, _Crop  # noqa: E402
 from featherface_training.data.mixture import Mixture  # noqa: E402
 from featherface_training.data.packed import PackedDataset, pack  # noqa: E402
@@ -34,11 +39,11 @@ def crops(tmp_path_factory):
     return DeviceCrops(Mixture(packs[0], {"other": packs[1]}, {"other": 1.0}), CPU)
 
 
-def plain(crops, which, left, top, side, mirrored=False, **look):
+def plain(crops, which, left, top, side, mirrored=False, angle=0.0, **look):
     entry = crops.data.packs[which].index[0]
     start = int(crops._starts[which]) + entry["offset"]
     values = {"saturation": 1.0, "contrast": 1.0, "brightness": 0.0, "blur": 0.0, "noise": 0.0} | look
-    return _Crop(start, entry["height"], entry["width"], left, top, side, mirrored, **values)
+    return _Crop(start, entry["height"], entry["width"], left, top, side, angle, mirrored, **values)
 
 
 def cut(crops, crop, size):
@@ -74,6 +79,19 @@ def test_a_mirrored_crop_is_the_mirror_image(crops):
     )
 
 
+@pytest.mark.parametrize("angle", [0.3, -1.9, 3.0])
+def test_a_rotated_crop_is_the_cpus(crops, angle):
+    pixels, _ = crops.data.packs[0][0]
+    # grows by two: the device samples at pixels' centres, as OpenCV does
+    image = cut(crops, plain(crops, 0, 40, 30, 80, angle=angle), 160).astype(int)
+    wanted = _cut_rotated(pixels, 40, 30, 80, angle, 160, cv2.INTER_LINEAR)
+    # the CPU interpolates twice, which blurs the square's edges
+    assert np.abs(image - wanted).mean() < 1.5
+    upside_down = cut(crops, plain(crops, 0, 40, 30, 80, angle=np.pi), 160)
+    straight = cut(crops, plain(crops, 0, 40, 30, 80), 160)
+    np.testing.assert_allclose(upside_down[::-1, ::-1].astype(int), straight, atol=1)
+
+
 def test_colour_blur_and_noise(crops):
     at = (1, 10, 30, 100)
     image = cut(crops, plain(crops, *at), 96).astype(int)
@@ -92,13 +110,13 @@ def test_labels_stay_on_their_faces(crops):
         "seed": 0,
         "batch": 2,
         "sizes": (96, 64),
-        "augmentation": AugmentSettings((0.6, 1.0), mosaic=0.4),
+        "augmentation": AugmentSettings((0.6, 1.0), mosaic=0.4, rotate=0.5),
     }
     seen = 0
     for epoch in range(12):
         for batch in crops.batches(epoch=epoch, **wanted):
             assert batch.images.shape[0] == 2
-            assert torch.equal(batch.boxes, batch.ignored)
+            assert len(batch.boxes) <= len(batch.ignored)
             for box, owner in zip(batch.boxes, batch.owners, strict=True):
                 x, y = ((box[:2] + box[2:]) / 2).long().tolist()
                 image = batch.images[owner].float()

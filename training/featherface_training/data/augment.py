@@ -1,5 +1,6 @@
-"""Augmentation: random square crops at several scales, zoom-out, mosaic, flip, colour, degradation."""
+"""Augmentation: square crops at several scales, zoom-out, rotation, mosaic, flip, colour, degradation."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -12,11 +13,13 @@ __all__ = [
     "BGR_MEAN",
     "AugmentSettings",
     "augment",
+    "choose_angle",
     "choose_square",
     "join_labels",
     "mirror_labels",
     "mosaic",
     "place_labels",
+    "rotate_labels",
 ]
 
 BGR_MEAN = (104, 117, 123)
@@ -47,12 +50,15 @@ class AugmentSettings:
     close_up : float
         Probability that a crop of 512 px or more is filled by the photo's largest face: photos of many people
         have few faces of hundreds of pixels.
+    rotate : float
+        Probability that a crop is rotated: most of them a little, a fifth of them beyond a right angle.
     """
 
     scales: tuple[float, ...] = (0.3, 0.45, 0.6, 0.8, 1.0, 1.3)
     degrade: float = 0.0
     mosaic: float = 0.0
     close_up: float = 0.0
+    rotate: float = 0.0
 
 
 def choose_square(
@@ -90,6 +96,14 @@ def _close_up(rng: np.random.Generator, boxes: NDArray[np.float32], size: int) -
     return side, left, top
 
 
+def choose_angle(rng: np.random.Generator, settings: AugmentSettings) -> float:
+    """Choose by how much to rotate a crop, in radians, clockwise as seen; 0 for most."""
+    # the first test keeps the random numbers of a run without rotation what they were
+    if settings.rotate and rng.random() < settings.rotate:
+        return math.pi * float(rng.uniform(-1, 1)) ** 3
+    return 0.0
+
+
 def _cut(pixels: NDArray[np.uint8], left: int, top: int, side: int) -> NDArray[np.uint8]:
     height, width = pixels.shape[:2]
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
@@ -100,6 +114,24 @@ def _cut(pixels: NDArray[np.uint8], left: int, top: int, side: int) -> NDArray[n
     canvas[:] = BGR_MEAN
     canvas[y0 - top : y1 - top, x0 - left : x1 - left] = inside
     return canvas
+
+
+def _cut_rotated(
+    pixels: NDArray[np.uint8], left: int, top: int, side: int, angle: float, size: int, way: int
+) -> NDArray[np.uint8]:
+    """Cut a square that was rotated about its centre, at the scale that brings it to `size` pixels."""
+    reach = abs(math.cos(angle)) + abs(math.sin(angle))
+    # an upright square that holds the rotated one: resizing it first shrinks without aliasing
+    outer = math.ceil(side * reach)
+    margin = (outer - side) // 2
+    upright = _cut(pixels, left - margin, top - margin, outer)
+    scaled = max(1, round(outer * size / side))
+    upright = cv2.resize(upright, (scaled, scaled), interpolation=way)
+    factor = scaled / outer
+    centre = (margin + side / 2) * factor - 0.5
+    matrix = cv2.getRotationMatrix2D((centre, centre), -math.degrees(angle), size / (side * factor))
+    matrix[:, 2] += (size - 1) / 2 - centre
+    return cv2.warpAffine(upright, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=BGR_MEAN)
 
 
 def _distort(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -153,6 +185,30 @@ def place_labels(
     return LabelledPhoto(photo.name, move(photo.boxes[kept]), landmarks, ignored)
 
 
+def rotate_labels(photo: LabelledPhoto, left: int, top: int, side: int, angle: float) -> LabelledPhoto:
+    """Rotate labels about the centre of a square, clockwise as seen, by `angle` radians.
+
+    A face's new box is that of the ellipse that its old one holds: heads are round, and the rotated corners'
+    box would be up to twice as large. An ignored region's holds its corners.
+    """
+    if angle == 0:
+        return photo
+    cosine, sine = math.cos(angle), math.sin(angle)
+    rotation = np.array([[cosine, sine], [-sine, cosine]], np.float32)
+    origin = np.array([left, top], np.float32) + np.float32(side / 2)
+
+    def move(points: NDArray[np.float32]) -> NDArray[np.float32]:
+        return (points - origin) @ rotation + origin
+
+    def bounds(boxes: NDArray[np.float32], power: int) -> NDArray[np.float32]:
+        centres = move((boxes[:, :2] + boxes[:, 2:]) / 2)
+        half = (boxes[:, 2:] - boxes[:, :2]) / 2
+        reach = (half**power @ np.abs(rotation) ** power) ** np.float32(1 / power)
+        return np.concatenate([centres - reach, centres + reach], 1)
+
+    return LabelledPhoto(photo.name, bounds(photo.boxes, 2), move(photo.landmarks), bounds(photo.ignored, 1))
+
+
 def mirror_labels(photo: LabelledPhoto, size: int) -> LabelledPhoto:
     """Mirror labels in a frame of `size` pixels; left and right landmarks change places."""
 
@@ -173,7 +229,7 @@ def augment(
     size: int,
     settings: AugmentSettings,
 ) -> tuple[NDArray[np.uint8], LabelledPhoto]:
-    """Cut, resize, flip and recolour one training sample.
+    """Cut, resize, rotate, flip and recolour one training sample.
 
     Parameters
     ----------
@@ -197,10 +253,14 @@ def augment(
     """
     height, width = pixels.shape[:2]
     side, left, top = choose_square(rng, height, width, photo.boxes, settings, size)
-    crop = _cut(pixels, left, top, side)
+    angle = choose_angle(rng, settings)
     ways = (cv2.INTER_AREA, cv2.INTER_LINEAR) if side > size else (cv2.INTER_LINEAR, cv2.INTER_CUBIC)
-    image = cv2.resize(crop, (size, size), interpolation=ways[rng.integers(2)])
-    labels = place_labels(photo, left, top, side, size / side, size)
+    way = ways[rng.integers(2)]
+    if angle:
+        image = _cut_rotated(pixels, left, top, side, angle, size, way)
+    else:
+        image = cv2.resize(_cut(pixels, left, top, side), (size, size), interpolation=way)
+    labels = place_labels(rotate_labels(photo, left, top, side, angle), left, top, side, size / side, size)
     if rng.random() < 0.5:
         image, labels = image[:, ::-1], mirror_labels(labels, size)
     image = _distort(rng, np.ascontiguousarray(image))

@@ -13,7 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .augment import BGR_MEAN, AugmentSettings, choose_square, join_labels, mirror_labels, place_labels
+from .augment import (
+    BGR_MEAN,
+    AugmentSettings,
+    choose_angle,
+    choose_square,
+    join_labels,
+    mirror_labels,
+    place_labels,
+    rotate_labels,
+)
 from .loader import Batch
 from .mixture import Mixture, epoch_steps
 from .wider import LabelledPhoto
@@ -34,6 +43,7 @@ class _Crop:
     left: int
     top: int
     side: int
+    angle: float
     mirrored: bool
     saturation: float
     contrast: float
@@ -99,7 +109,9 @@ class DeviceCrops:
         entry, photo = self.data.packs[pack].index[index], self.data.packs[pack].labels(index)
         height, width = entry["height"], entry["width"]
         side, left, top = choose_square(rng, height, width, photo.boxes, settings, size)
-        labels = place_labels(photo, left, top, side, size / side, size)
+        angle = choose_angle(rng, settings)
+        rotated = rotate_labels(photo, left, top, side, angle)
+        labels = place_labels(rotated, left, top, side, size / side, size)
         mirrored = bool(rng.random() < 0.5)
         grey, coloured, toned = rng.random(3) < (0.08, 0.5, 0.6)
         degraded = rng.random() < settings.degrade
@@ -111,6 +123,7 @@ class DeviceCrops:
             left,
             top,
             side,
+            angle,
             mirrored,
             0.0 if grey else float(rng.uniform(0.5, 1.5)) if coloured else 1.0,
             float(rng.uniform(0.6, 1.4)) if toned else 1.0,
@@ -163,36 +176,42 @@ class DeviceCrops:
 
     def _cut(self, crops: list[_Crop], size: int) -> Tensor:
         """Sample each crop's square bilinearly, at four points a pixel where it shrinks: (N, 3, S, S)."""
-        column = partial(self._column, crops, axes=2)
-        left, top = column("left"), column("top")
-        frame = tuple(self._column(crops, name, axes=3) for name in ("offset", "height", "width"))
+        column = partial(self._column, crops, axes=3)
+        frame = tuple(column(name) for name in ("offset", "height", "width"))
         step = column("side") / size
-        steps = torch.arange(size, device=self.device)
-        ahead = torch.where(column("mirrored"), size - 1 - steps, steps)
+        # distances from the crop's centre, in its pixels
+        away = torch.arange(size, device=self.device) - (size - 1) / 2
+        across = torch.where(column("mirrored"), -away, away)
+        down = away.view(1, -1, 1)
+        middle_x = column("left") + column("side") / 2 - 0.5
+        middle_y = column("top") + column("side") / 2 - 0.5
+        cosine, sine = column("angle").cos(), column("angle").sin()
+        # without a rotation columns and rows stay apart: a line of places instead of a plane
+        rotated = any(crop.angle for crop in crops)
         # a crop that grows is sampled at its pixels' centres alone
         spread = (step > 1).float()
         shifts = (-0.25, 0.25) if max(crop.side for crop in crops) > size else (0.0,)
         total = torch.zeros((len(crops), 3, size, size), device=self.device)
         for dy in shifts:
             for dx in shifts:
-                x = left + (ahead + 0.5 + dx * spread) * step - 0.5
-                y = top + (steps + 0.5 + dy * spread) * step - 0.5
-                total += self._bilinear(*frame, x, y)
+                x, y = (across + dx * spread) * step, (down + dy * spread) * step
+                if rotated:
+                    x, y = x * cosine + y * sine, y * cosine - x * sine
+                total += self._bilinear(*frame, middle_x + x, middle_y + y)
         return total / len(shifts) ** 2
 
     def _bilinear(self, offset: Tensor, height: Tensor, width: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """Read the photos at columns x (N, S) and rows y (N, S); outside of them there is the mean colour."""
+        """Read the photos at columns x (N, 1 or S, S) and rows y (N, S, 1 or S); outside is the mean."""
         mean = torch.tensor(BGR_MEAN, dtype=torch.float32, device=self.device)
         channels = torch.arange(3, device=self.device)
-        total = torch.zeros((*y.shape, x.shape[1], 3), device=self.device)
+        total = torch.zeros((*y.shape[:2], x.shape[2], 3), device=self.device)
         above, left = y.floor(), x.floor()
         for row, row_weight in ((above, above + 1 - y), (above + 1, y - above)):
             for col, col_weight in ((left, left + 1 - x), (left + 1, x - left)):
-                r, c = row.long().unsqueeze(2), col.long().unsqueeze(1)
+                r, c = row.long(), col.long()
                 inside = (r >= 0) & (r < height) & (c >= 0) & (c < width)
                 place = (r.clamp(min=0).minimum(height - 1) * width + c.clamp(min=0).minimum(width - 1)) * 3
                 values = self._pixels[(offset + place).unsqueeze(-1) + channels].float()
                 values = torch.where(inside.unsqueeze(-1), values, mean)
-                weight = row_weight.unsqueeze(2) * col_weight.unsqueeze(1)
-                total += values * weight.unsqueeze(-1)
+                total += values * (row_weight * col_weight).unsqueeze(-1)
         return total.permute(0, 3, 1, 2)
