@@ -228,7 +228,7 @@ def run(output: Path) -> int:
 
         annotations = output / "annotations"
         annotations.mkdir(exist_ok=True)
-        for name in ("annotations.jsonl", "errors.jsonl", "coco.json"):
+        for name in ("annotations.jsonl", "errors.jsonl", "coco.json", "report.html", "manifest.json"):
             body = objects.get_object(Bucket=RESULTS_BUCKET, Key=f"annotations/{name}")["Body"].read()
             (annotations / name).write_bytes(body)
 
@@ -254,7 +254,7 @@ def run(output: Path) -> int:
         _say(f"    {report.key:36} {what:24} {'same in all three ways' if report.agree else 'DIFFERENT'}")
     _say(f"page:        {output / 'index.html'}")
     _say(f"pictures:    {pictures}")
-    _say(f"annotations: {annotations}")
+    _say(f"annotations: {annotations}, with the job's own report.html")
     _say(f"logs:        {output / 'handlers.log'}")
     if not all(report.agree for report in reports):
         _say("the three ways do not agree")

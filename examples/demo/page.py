@@ -162,6 +162,7 @@ an upload, an API call and a bulk job over the same photos.</p>
 <h2>What ran</h2>
 <div class="scroll"><table><tbody>{described}</tbody></table></div>
 <h2>The bulk job's progress</h2>
+<p>The server that held its output is gone; <a href="annotations/report.html">its report</a> was kept.</p>
 <pre>{html.escape(log)}</pre>
 </body></html>
 """,

@@ -63,12 +63,20 @@ def test_the_broken_photo_is_on_record_and_the_rest_unharmed(demo):
     assert len(coco["images"]) == 8
 
 
+def test_the_jobs_own_report_is_kept_and_linked(demo):
+    output, _ = demo
+    assert 'href="annotations/report.html"' in (output / "index.html").read_text()
+    assert "astronaut.png" in (output / "annotations" / "report.html").read_text()
+    assert json.loads((output / "annotations" / "manifest.json").read_text())["counts"]["photos"] == 9
+
+
 def test_the_page_stands_alone_and_shows_every_picture(demo):
     output, _ = demo
     page = Page()
     page.feed((output / "index.html").read_text())
     assert page.pictures == 8
-    assert all(link.startswith("data:") for link in page.links)
+    others = [link for link in page.links if not link.startswith("data:")]
+    assert all((output / link).is_file() for link in others)
     assert any("identical faces" in text for text in page.text)
     pictures = sorted((output / "pictures").iterdir())
     assert len(pictures) == 8
