@@ -3,6 +3,7 @@
 A face is what at least two detectors find with confidence. What only one finds, or what they find with less
 confidence, is ignored in training: neither face nor background. Known boxes (Pascal VOC) and known landmarks
 (68 points, iBUG 300-W's order) are taken where there are any, and then only what nobody labelled is ignored.
+Known animals (AnimalPose) are no faces, however many detectors say so.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from .data.animals import Animals, read_animals
 from .data.annotations import write_annotations
 from .data.wider import LabelledPhoto
 from .evaluation.boxes import overlaps
@@ -105,6 +107,7 @@ def _label(
     negatives: bool,
     voc: dict[str, Path],
     keypoints: dict[str, NDArray[np.float64]],
+    animals: dict[str, Animals],
 ) -> Iterator[LabelledPhoto]:
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     for path in tqdm(paths, desc="labelling", unit="photo", disable=None):
@@ -134,6 +137,12 @@ def _label(
             if inside.sum() != 1:
                 continue
             landmarks[inside] = five_points(truth)
+        if path.name in animals:
+            there = animals[path.name]
+            # a face over an animal's body is anyone's guess: its owner's, or a pattern in its fur
+            unsure = there.hold(boxes) & ~there.show_in(boxes)
+            ignored = np.concatenate([ignored[~there.show_in(ignored)], boxes[unsure]])
+            boxes, landmarks = boxes[~there.hold(boxes)], landmarks[~there.hold(boxes)]
         yield LabelledPhoto(
             path.relative_to(folder).as_posix(),
             boxes.astype(np.float32),
@@ -158,6 +167,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--keypoints", type=Path, help="table of 68 points a photo: landmarks of its one face"
     )
+    parser.add_argument(
+        "--animals", type=Path, help="AnimalPose's keypoints.json: what is found on their heads is background"
+    )
     args = parser.parse_args(arguments)
     if len(args.detector) < 2:
         parser.error("one detector cannot agree with itself: name at least two")
@@ -168,6 +180,7 @@ def main(arguments: list[str] | None = None) -> None:
         args.negatives,
         {path.stem: path for path in args.voc.rglob("*.xml")} if args.voc else {},
         read_keypoints(args.keypoints) if args.keypoints else {},
+        read_animals(args.animals) if args.animals else {},
     )
     faces = regions = 0
 

@@ -9,7 +9,10 @@ pytest.importorskip("onnx")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
+from featherface_training.data.animals import read_animals  # noqa: E402
 from featherface_training.data.annotations import read_annotations  # noqa: E402
+from featherface_training.data.wider import LabelError  # noqa: E402
+from featherface_training.evaluation.animals import main as count_animals  # noqa: E402
 from featherface_training.evaluation.boxes import overlaps  # noqa: E402
 from featherface_training.evaluation.peers import Found  # noqa: E402
 from featherface_training.pseudo_label import agree, main, read_voc  # noqa: E402
@@ -119,6 +122,51 @@ def test_known_points_are_the_landmarks(tmp_path, label):
     record = json.loads(line)
     assert record["file"] == "a.png"
     assert record["faces"][0]["landmarks"] == [[20, 12], [20, 12], [33, 31], [27, 45], [39, 45]]
+
+
+def animals(box, eye):
+    names = ["left_eye", "right_eye", "nose", "left_ear"]
+    points = [[*eye, 1], [0, 0, 0], [0, 0, 0], [1, 1, 1]]
+    return {
+        "images": {"7": "a.png"},
+        "annotations": [{"image_id": 7, "bbox": box, "keypoints": points, "category_id": 1}],
+        "categories": [{"name": "cat", "keypoints": names}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("box", "eye", "faces", "ignored"),
+    [
+        # on its head
+        ([0, 0, 64, 64], (30, 30), 0, 0),
+        # over its body: nobody knows
+        ([0, 0, 64, 64], (2, 2), 0, 1),
+        # beside it, though its ear reaches in
+        ([0, 0, 20, 20], (18, 18), 1, 0),
+    ],
+)
+def test_an_animals_head_is_background(tmp_path, label, peers, box, eye, faces, ignored):
+    labels = tmp_path / "keypoints.json"
+    labels.write_text(json.dumps(animals(box, eye)))
+    first, second = (json.loads(line) for line in label("--animals", str(labels)).read_text().splitlines())
+    assert (len(first["faces"]), len(first["ignored"])) == (faces, ignored)
+    assert (len(second["faces"]), len(second["ignored"])) == (1, 0), "no animal is known there"
+
+
+def test_labels_of_animals_in_another_layout_say_what_was_expected(tmp_path):
+    labels = tmp_path / "keypoints.json"
+    labels.write_text('{"images": []}')
+    with pytest.raises(LabelError, match="AnimalPose"):
+        read_animals(labels)
+
+
+def test_animals_taken_for_people_are_counted(tmp_path, photos, peers, capsys):
+    labels = tmp_path / "keypoints.json"
+    model = str(peers.make("yunet"))
+    for eye, alarms in (((30, 30), 1), ((2, 2), 0)):
+        labels.write_text(json.dumps(animals([0, 0, 64, 64], eye)))
+        count_animals([str(photos), "--animals", str(labels), "--model", model, "--size", "64"])
+        assert f"{alarms} of 1 animals taken for people, 1 photos" in capsys.readouterr().out
 
 
 def test_one_detector_is_not_enough(label, capsys):
