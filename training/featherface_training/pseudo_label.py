@@ -139,10 +139,11 @@ def _label(
             landmarks[inside] = five_points(truth)
         if path.name in animals:
             there = animals[path.name]
+            held = there.hold(boxes)
             # a face over an animal's body is anyone's guess: its owner's, or a pattern in its fur
-            unsure = there.hold(boxes) & ~there.show_in(boxes)
-            ignored = np.concatenate([ignored[~there.show_in(ignored)], boxes[unsure]])
-            boxes, landmarks = boxes[~there.hold(boxes)], landmarks[~there.hold(boxes)]
+            doubtful = np.concatenate([ignored, boxes[held]])
+            ignored = doubtful[~there.show_in(doubtful)]
+            boxes, landmarks = boxes[~held], landmarks[~held]
         yield LabelledPhoto(
             path.relative_to(folder).as_posix(),
             boxes.astype(np.float32),
