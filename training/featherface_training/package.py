@@ -25,6 +25,7 @@ from featherface.structure import describe
 from .checkpoint import load_model, stages
 from .data.packed import PackedDataset
 from .evaluation import DIFFICULTIES, GroundTruth, evaluate, read_ground_truth
+from .evaluation.boxes import corners
 from .evaluation.detectors import ScoredBoxes, Size, open_detector, open_faces
 from .evaluation.landmarks import landmark_error, read_keypoints
 from .evaluation.reliability import Judged, Reliability, judge, reliability
@@ -53,10 +54,7 @@ def _entry(path: Path, models: Path) -> dict[str, Any]:
 def _reliability(predictions: dict[str, ScoredBoxes], truth: GroundTruth) -> Reliability:
     def judged() -> Iterator[Judged]:
         for name, found in predictions.items():
-            faces = truth[name].boxes
-            corners = np.concatenate([found[:, :2], found[:, :2] + found[:, 2:4], found[:, 4:]], 1)
-            known = np.concatenate([faces[:, :2], faces[:, :2] + faces[:, 2:]], 1)
-            yield judge(corners, known, truth[name].counted["hard"])
+            yield judge(corners(found), corners(truth[name].boxes), truth[name].counted["hard"])
 
     return reliability(Judged.together(judged()))
 

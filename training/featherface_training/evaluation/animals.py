@@ -4,10 +4,10 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from ..data.animals import Animals, read_animals
+from .boxes import corners
 from .detectors import open_detector
 
 __all__ = ["Alarms", "count_alarms", "main"]
@@ -55,9 +55,8 @@ def count_alarms(
     detect = open_detector(model, size, threads=threads)
     alarms = 0
     for path, animals in tqdm(photos.items(), desc=Path(model).name, unit="photo", disable=None):
-        found = detect(path.read_bytes())
-        corners = np.concatenate([found[:, :2], found[:, :2] + found[:, 2:4]], 1)
-        alarms += int(animals.show_in(corners[found[:, 4] >= confidence]).sum())
+        found = corners(detect(path.read_bytes()))
+        alarms += int(animals.show_in(found[found[:, 4] >= confidence, :4]).sum())
     return Alarms(len(photos), sum(len(animals.boxes) for animals in photos.values()), alarms)
 
 

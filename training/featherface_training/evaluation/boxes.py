@@ -3,7 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["overlaps"]
+__all__ = ["corners", "overlaps"]
+
+
+def corners(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn left, top, width, height (N, 4 or more columns) into left, top, right, bottom; the rest stays."""
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:4], boxes[:, 4:]], 1)
 
 
 def overlaps(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
