@@ -24,7 +24,7 @@ from .data.packed import PackedDataset, is_packed, pack
 from .data.wider import read_wider
 from .ema import AveragedModel
 from .initialise import initialise_backbone
-from .losses.distillation import FeatureAdapter, distillation_loss
+from .losses.distillation import FeatureAdapter, distillation_loss, focus_on_faces
 from .losses.matching import match
 from .losses.multitask import multitask_loss
 from .losses.priors import prior_tensor
@@ -149,11 +149,13 @@ class Trainer:
         self.teacher = Ensemble(teachers, device) if teachers else None
         self.adapter = None
         if self.teacher is not None and settings.distillation.feature_weight:
-            if not self.teacher.ours:
+            channels = self.teacher.channels(settings.distillation.feature_teachers)
+            if not channels:
                 raise ValueError(
-                    "feature_weight needs a FeatherFace among the teachers; set it to 0 or add one"
+                    "feature_weight needs a FeatherFace among the teachers: set it to 0, add one, or take "
+                    'the levels of others by feature_teachers="all"'
                 )
-            self.adapter = FeatureAdapter(self.model.width, self.teacher.ours[0].width).to(device)
+            self.adapter = FeatureAdapter(self.model.width, channels).to(device)
         self.optimizer = _optimizer(self.model, self.adapter, settings)
         self.step = 0
         folder.mkdir(parents=True, exist_ok=True)
@@ -208,10 +210,12 @@ class Trainer:
             levels = self.model.features(images)
             outputs = self.model.predict(levels)
             if self.teacher is not None:
-                taught, taught_levels = self.teacher(images)
-                parts["distillation"] = distillation_loss(outputs, taught, matches, s.distillation)
-                if self.adapter is not None and taught_levels is not None:
-                    parts["features"] = self.adapter(levels, taught_levels)
+                lesson, d = self.teacher(images), s.distillation
+                parts["distillation"] = distillation_loss(outputs, lesson.outputs, matches, d)
+                if self.adapter is not None:
+                    focus = focus_on_faces(outputs, lesson.outputs, matches, levels)
+                    theirs = self.teacher.levels(lesson, d.feature_teachers)
+                    parts["features"] = self.adapter(levels, theirs, focus, d.feature_focus)
         losses = multitask_loss(outputs, priors, batch.boxes, batch.landmarks, matches, s.loss)
         total = (
             losses.classification + s.loss.box_weight * losses.box + s.loss.landmark_weight * losses.landmark

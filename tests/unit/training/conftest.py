@@ -79,6 +79,26 @@ class PeerNetworks:
         onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), path)
         return path
 
+    def make_with_levels(self, kind):
+        """Write one of the methods below whose heads, three a stride, read the input's means over cells."""
+        import onnx
+        from onnx import helper, numpy_helper
+
+        path = self.make(kind)
+        model = onnx.load(path)
+        weights = np.ones((2, 3, 1, 1), np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(weights, "weights"))
+        for stride in (8, 16, 32):
+            sides = {"kernel_shape": [stride, stride], "strides": [stride, stride]}
+            level = f"level_{stride}"
+            model.graph.node.append(helper.make_node("AveragePool", ["input"], [level], **sides))
+            for head in ("class", "box", "landmark"):
+                model.graph.node.append(
+                    helper.make_node("Conv", [level, "weights"], [f"{head}_of_{stride}"], kernel_shape=[1, 1])
+                )
+        onnx.save(model, path)
+        return path
+
     def make(self, kind):
         """Write one of the methods below."""
         # CenterFace's file fixes the size of its input

@@ -5,10 +5,12 @@ torch = pytest.importorskip("torch")
 
 from featherface_training.checkpoint import save  # noqa: E402
 from featherface_training.config import TrainSettings  # noqa: E402
+from featherface_training.data.augment import BGR_MEAN  # noqa: E402
 from featherface_training.ema import AveragedModel  # noqa: E402
-from featherface_training.losses.distillation import FeatureAdapter  # noqa: E402
+from featherface_training.losses.distillation import FeatureAdapter, focus_on_faces  # noqa: E402
+from featherface_training.losses.matching import Matches  # noqa: E402
 from featherface_training.models import build_model  # noqa: E402
-from featherface_training.teachers import Ensemble, RetinaFaceTeacher, TeacherError  # noqa: E402
+from featherface_training.teachers import Ensemble, ForeignTeacher, TeacherError  # noqa: E402
 
 CPU = torch.device("cpu")
 IMAGES = torch.zeros(1, 3, 64, 64)
@@ -29,41 +31,124 @@ def checkpoint(tmp_path):
     return path
 
 
+def pooled(images):
+    return [torch.nn.functional.avg_pool2d(images, stride) for stride in (8, 16, 32)]
+
+
 def test_probabilities_become_logits_of_the_same_confidence(peers):
-    logits, boxes, landmarks = RetinaFaceTeacher(peers.make("retinaface"))(IMAGES)
+    (logits, boxes, landmarks), levels = ForeignTeacher(peers.make("retinaface"))(IMAGES)
     assert boxes.shape[-1] == 4
     assert landmarks.shape[-1] == 10
     best = torch.softmax(logits, -1)[0, :, 1].max()
     assert best.item() == pytest.approx(0.9, abs=1e-4)
+    assert levels == []
 
 
-def test_another_network_can_not_teach(peers):
-    with pytest.raises(TeacherError, match="expected boxes, classes and landmarks"):
-        RetinaFaceTeacher(peers.make("scrfd"))
+def test_what_the_heads_of_another_network_see_are_its_levels(peers):
+    images = torch.rand(2, 3, 64, 96) * 255 - 110
+    teacher = ForeignTeacher(peers.make_with_levels("retinaface"))
+    outputs, levels = teacher(images)
+    assert outputs is not None
+    assert teacher.channels == 3
+    for level, expected in zip(levels, pooled(images), strict=True):
+        torch.testing.assert_close(level, expected, atol=1e-3, rtol=0)
+
+
+def test_yunet_sees_pixels_as_they_are_and_teaches_its_levels_alone(peers):
+    images = torch.rand(1, 3, 64, 64) * 255 - 110
+    outputs, levels = ForeignTeacher(peers.make_with_levels("yunet"))(images)
+    assert outputs is None
+    for level, expected in zip(levels, pooled(images + torch.tensor(BGR_MEAN).view(1, 3, 1, 1)), strict=True):
+        torch.testing.assert_close(level, expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["scrfd", "yunet"])
+def test_a_network_without_priors_or_levels_can_not_teach(peers, kind):
+    with pytest.raises(TeacherError, match="expected boxes, classes and landmarks of a RetinaFace, or YuNet"):
+        ForeignTeacher(peers.make(kind))
+
+
+def test_somebody_must_teach_the_outputs(peers):
+    with pytest.raises(TeacherError, match="the student's priors"):
+        Ensemble([peers.make_with_levels("yunet")], CPU)
 
 
 def test_an_ensemble_is_the_mean_of_its_teachers(peers, checkpoint):
     foreign = peers.make("retinaface")
-    both, levels = Ensemble([checkpoint, foreign], CPU)(IMAGES)
-    (own, own_levels), (other, no_levels) = (Ensemble([path], CPU)(IMAGES) for path in (checkpoint, foreign))
-    assert no_levels is None
-    assert [level.shape for level in levels] == [level.shape for level in own_levels]
-    margins = [o[0][..., 1] - o[0][..., 0] for o in (both, own, other)]
+    both = Ensemble([checkpoint, foreign], CPU)(IMAGES)
+    own, other = (Ensemble([path], CPU)(IMAGES) for path in (checkpoint, foreign))
+    assert other.ours == other.foreign == []
+    shapes = [[level.shape for level in lesson.ours[0]] for lesson in (both, own)]
+    assert shapes[0] == shapes[1]
+    margins = [o.outputs[0][..., 1] - o.outputs[0][..., 0] for o in (both, own, other)]
     np.testing.assert_allclose(margins[0], (margins[1] + margins[2]) / 2, atol=1e-4)
     for i in (1, 2):
-        np.testing.assert_allclose(both[i], (own[i] + other[i]) / 2, atol=1e-4)
+        np.testing.assert_allclose(both.outputs[i], (own.outputs[i] + other.outputs[i]) / 2, atol=1e-4)
+
+
+@pytest.mark.parametrize(("which", "channels"), [("ours", [74]), ("all", [74, 3, 3])])
+def test_levels_come_from_those_teachers_that_the_settings_name(peers, checkpoint, which, channels):
+    foreign = [peers.make_with_levels(kind) for kind in ("retinaface", "yunet")]
+    teacher = Ensemble([*foreign, checkpoint], CPU)
+    assert teacher.channels(which) == channels
+    levels = teacher.levels(teacher(IMAGES), which)
+    assert [[level.shape[1] for level in one] for one in levels] == [[c] * 3 for c in channels]
+    assert [level.shape[2:] for level in levels[-1]] == [(8, 8), (4, 4), (2, 2)]
 
 
 def test_an_adapter_can_learn_a_linear_map_of_the_teachers_levels():
     torch.manual_seed(0)
     teacher = [torch.randn(2, 6, n, n) for n in (8, 4, 2)]
     student = [level[:, :6] * 2 + 1 for level in teacher]
-    adapter = FeatureAdapter(6, 6)
+    adapter = FeatureAdapter(6, [6, 5])
     optimizer = torch.optim.Adam(adapter.parameters(), 0.05)
-    first = adapter(student, teacher)
+    teachers = [teacher, [level[:, 1:] for level in teacher]]
+    first = adapter(student, teachers)
     for _ in range(150):
-        loss = adapter(student, teacher)
+        loss = adapter(student, teachers)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     assert loss < 0.05 * first
+
+
+def test_a_student_hears_of_its_teachers_levels_when_the_adapter_has_learnt():
+    student = [torch.randn(1, 4, n, n, requires_grad=True) for n in (4, 2, 1)]
+    teacher = [torch.randn(1, 5, n, n) for n in (4, 2, 1)]
+    adapter = FeatureAdapter(4, [5])
+    adapter(student, [teacher]).backward()
+    assert not student[0].grad.any()
+    assert adapter.teachers[0][0].weight.grad.any()
+
+
+def test_focus_is_where_labels_teacher_or_student_have_a_face():
+    levels = [torch.zeros(1, 4, n, n) for n in (4, 2, 1)]
+    priors = 2 * (16 + 4 + 1)
+
+    def outputs(prior):
+        logits = torch.zeros(1, priors, 2)
+        logits[..., 1] = -20
+        logits[0, prior, 1] = 20
+        return logits, torch.zeros(1, priors, 4), torch.zeros(1, priors, 10)
+
+    face = torch.full((1, priors), -1)
+    face[0, 2 * 16 + 2 * 3 + 1] = 0
+    focus = focus_on_faces(outputs(2 * 6), outputs(2 * 20 + 1), Matches(face), levels)
+    assert [f.shape for f in focus] == [(1, 4, 4), (1, 2, 2), (1, 1, 1)]
+    expected = [torch.zeros_like(f) for f in focus]
+    expected[0][0, 1, 2] = expected[1][0, 1, 1] = expected[2][0, 0, 0] = 1
+    for found, wanted in zip(focus, expected, strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
+
+
+def test_distance_counts_where_the_focus_is():
+    student = [torch.zeros(1, 4, n, n) for n in (4, 2, 1)]
+    teacher = [torch.zeros(1, 5, n, n) for n in (4, 2, 1)]
+    teacher[0][0, :, 1, 2] = 3
+    adapter = FeatureAdapter(4, [5])
+    beside, there = ([torch.zeros(1, n, n) for n in (4, 2, 1)] for _ in range(2))
+    beside[0][0, 0, 0] = there[0][0, 1, 2] = 1
+    everywhere = adapter(student, [teacher])
+    assert adapter(student, [teacher], beside, 1.0) == 0
+    assert adapter(student, [teacher], there, 1.0).item() == pytest.approx(16 * everywhere.item())
+    assert adapter(student, [teacher], there, 0.5).item() == pytest.approx(8.5 * everywhere.item())

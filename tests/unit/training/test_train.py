@@ -101,16 +101,16 @@ def test_a_student_hears_its_teacher_and_starts_where_it_is_told(mixture, tmp_pa
     student = Trainer(settings, mixture, tmp_path / "second", CPU, start=start, teachers=[teacher])
     for name, value in load_model(start)[0].state_dict().items():
         assert torch.equal(student.model.state_dict()[name], value)
-    adapter = student.adapter.state_dict()["convolutions.0.weight"].clone()
+    adapter = student.adapter.state_dict()["teachers.0.0.weight"].clone()
     student.run(stop_after=2)
     logged = json.loads((tmp_path / "second" / "log.jsonl").read_text().splitlines()[0])
     assert {"distillation", "features"} <= set(logged)
-    assert not torch.equal(student.adapter.state_dict()["convolutions.0.weight"], adapter)
+    assert not torch.equal(student.adapter.state_dict()["teachers.0.0.weight"], adapter)
     for name, value in load_model(teacher)[0].state_dict().items():
         assert torch.equal(student.teacher.ours[0].state_dict()[name], value), "the teacher must not learn"
     again = Trainer(settings, mixture, tmp_path / "second", CPU, start=start, teachers=[teacher])
     assert torch.equal(
-        again.adapter.state_dict()["convolutions.0.weight"], student.adapter.convolutions[0].weight
+        again.adapter.state_dict()["teachers.0.0.weight"], student.adapter.teachers[0][0].weight
     )
     history = load_model(tmp_path / "second" / "last.pt")[1]["history"]
     assert history == [{"settings": SETTINGS.to_dict(), "steps": 2}]

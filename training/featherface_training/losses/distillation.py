@@ -1,6 +1,8 @@
-"""Knowledge distillation of a detector: class outputs and boxes (Hinton et al., 2015)."""
+"""Knowledge distillation of a detector: class outputs, boxes (Hinton et al., 2015) and features."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +10,10 @@ from torch import Tensor, nn
 
 from .matching import Matches
 
-__all__ = ["DistillationSettings", "FeatureAdapter", "distillation_loss"]
+__all__ = ["DistillationSettings", "FeatureAdapter", "distillation_loss", "focus_on_faces"]
+
+Outputs = tuple[Tensor, Tensor, Tensor]
+PRIORS_PER_CELL = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +29,13 @@ class DistillationSettings:
     box_weight, landmark_weight : float
         Weights of the teacher's boxes and landmarks, where it believes in a face.
     feature_weight : float
-        Weight of the levels that the heads see, matched to those of the first teacher of ours through a
-        learned 1x1 convolution (Romero et al., FitNets, ICLR 2015).
+        Weight of the levels that the heads see, from which learned 1x1 convolutions predict those of the
+        teachers (Romero et al., FitNets, ICLR 2015).
+    feature_teachers : {"ours", "all"}
+        Whose levels: those of the first FeatherFace among the teachers, or of every teacher.
+    feature_focus : float
+        How much of that weight goes to cells where the labels have a face, or teacher or student believe in
+        one; the rest goes to all cells alike.
     overlooked_weight : float
         Least weight of the teacher's class output at a prior that the labels give a face; 0 leaves a face
         that the teacher overlooks to the labels.
@@ -36,14 +46,40 @@ class DistillationSettings:
     box_weight: float = 0.5
     landmark_weight: float = 0.0
     feature_weight: float = 0.0
+    feature_teachers: Literal["ours", "all"] = "ours"
+    feature_focus: float = 0.0
     overlooked_weight: float = 1.0
 
 
+def _margin(outputs: Outputs) -> Tensor:
+    return (outputs[0][..., 1] - outputs[0][..., 0]).float()
+
+
+def _beliefs(student: Outputs, teacher: Outputs, matches: Matches, least: float) -> Tensor:
+    """Weigh each prior, shape (B, P): by the teacher's belief, at least `least`, where a face is labelled."""
+    believed = torch.sigmoid(_margin(teacher))
+    return torch.where(
+        matches.positive,
+        believed.clamp(min=least),
+        torch.maximum(believed, torch.sigmoid(_margin(student)).detach()),
+    )
+
+
+def focus_on_faces(
+    student: Outputs, teacher: Outputs, matches: Matches, levels: Sequence[Tensor]
+) -> list[Tensor]:
+    """Return how much each cell of the levels (B, C, H, W) has to do with a face, shapes (B, H, W), 0..1."""
+    weight = _beliefs(student, teacher, matches, 1.0)
+    cells = [level.shape[2] * level.shape[3] for level in levels]
+    parts = weight.split([PRIORS_PER_CELL * count for count in cells], 1)
+    return [
+        part.view(len(part), *level.shape[2:], PRIORS_PER_CELL).amax(-1)
+        for part, level in zip(parts, levels, strict=True)
+    ]
+
+
 def distillation_loss(
-    student: tuple[Tensor, Tensor, Tensor],
-    teacher: tuple[Tensor, Tensor, Tensor],
-    matches: Matches,
-    settings: DistillationSettings,
+    student: Outputs, teacher: Outputs, matches: Matches, settings: DistillationSettings
 ) -> Tensor:
     """Return the distillation loss of a batch, weighted.
 
@@ -60,13 +96,9 @@ def distillation_loss(
     settings : DistillationSettings
         Temperature and weights.
     """
-    student_margin, teacher_margin = ((o[0][..., 1] - o[0][..., 0]).float() for o in (student, teacher))
+    student_margin, teacher_margin = _margin(student), _margin(teacher)
     believed = torch.sigmoid(teacher_margin)
-    weight = torch.where(
-        matches.positive,
-        believed.clamp(min=settings.overlooked_weight),
-        torch.maximum(believed, torch.sigmoid(student_margin).detach()),
-    )
+    weight = _beliefs(student, teacher, matches, settings.overlooked_weight)
     t = settings.temperature
     target = torch.sigmoid(teacher_margin / t)
     # Kullback-Leibler divergence: cross-entropy less the teacher's own entropy, which has no gradient
@@ -81,23 +113,54 @@ def distillation_loss(
 
 
 class FeatureAdapter(nn.Module):
-    """Learned 1x1 convolutions from a student's levels to its teacher's.
+    """Learned 1x1 convolutions from a student's levels to those of its teachers.
+
+    They start at zero, so that they learn before the student hears of them.
 
     Parameters
     ----------
-    student, teacher : int
-        Channels of the levels that the heads see.
+    student : int
+        Channels of the levels that its heads see.
+    teachers : sequence of int
+        The same of each teacher.
     levels : int
     """
 
-    def __init__(self, student: int, teacher: int, levels: int = 3) -> None:
+    def __init__(self, student: int, teachers: Sequence[int], levels: int = 3) -> None:
         super().__init__()
-        self.convolutions = nn.ModuleList(nn.Conv2d(student, teacher, 1) for _ in range(levels))
+        self.teachers = nn.ModuleList(
+            nn.ModuleList(nn.Conv2d(student, channels, 1) for _ in range(levels)) for channels in teachers
+        )
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
 
-    def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
-        """Return the mean squared distance of the levels (B, C, H, W), in units of the teacher's variance."""
+    def forward(
+        self,
+        student: Sequence[Tensor],
+        teachers: Sequence[Sequence[Tensor]],
+        focus: Sequence[Tensor] | None = None,
+        share: float = 0.0,
+    ) -> Tensor:
+        """Return the mean squared distance of the levels, in units of the teachers' variance.
+
+        Parameters
+        ----------
+        student : sequence of Tensor, shapes (B, C, H, W)
+        teachers : sequence of sequence of Tensor, shapes (B, K, H, W)
+            The levels of each teacher.
+        focus : sequence of Tensor or None, shapes (B, H, W)
+            See `focus_on_faces`.
+        share : float
+            How much of the loss is the mean that `focus` weighs; the rest is that over all cells.
+        """
         losses = []
-        for convolution, own, other in zip(self.convolutions, student, teacher, strict=True):
-            target = other.float()
-            losses.append(F.mse_loss(convolution(own).float(), target) / target.var().clamp(min=1e-6))
+        for convolutions, levels in zip(self.teachers, teachers, strict=True):
+            for i, (convolution, own, other) in enumerate(zip(convolutions, student, levels, strict=True)):  # type: ignore[arg-type]
+                target = other.float()
+                distance = (convolution(own).float() - target).square().mean(1)
+                loss = distance.mean()
+                if focus is not None:
+                    focused = (distance * focus[i]).sum() / focus[i].sum().clamp(min=1)
+                    loss = (1 - share) * loss + share * focused
+                losses.append(loss / target.var().clamp(min=1e-6))
         return torch.stack(losses).mean()
