@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from .evaluation import DIFFICULTIES, Evaluation, GroundTruth, PhotoTruth, evaluate, read_ground_truth
 from .evaluation.boxes import overlaps
-from .evaluation.detectors import Size, open_detector
+from .evaluation.cli import parse_size
+from .evaluation.detectors import open_detector
 from .evaluation.run import find_photos, predict
 
 __all__ = ["draw_learning", "draw_mistakes", "draw_precision_recall", "main", "recall_by_height"]
@@ -218,10 +219,6 @@ def recall_by_height(
     return table
 
 
-def _size(text: str) -> Size:
-    return "original" if text == "original" else int(text)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m featherface_training.figures", description=__doc__)
@@ -237,7 +234,9 @@ def main(arguments: list[str] | None = None) -> None:
     for command in (precision, mistakes, heights):
         command.add_argument("--wider", type=Path, required=True)
         command.add_argument("--ground-truth", type=Path, required=True)
-        command.add_argument("--size", type=_size, default=640, help="long side in pixels, or 'original'")
+        command.add_argument(
+            "--size", type=parse_size, default=640, help="long side in pixels, or 'original'"
+        )
     for command in (learning, precision, mistakes):
         command.add_argument("--output", type=Path, required=True)
     args = parser.parse_args(arguments)

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["command"]
+__all__ = ["command", "parse_size"]
 
 
-def _size(text: str) -> int | str:
+def parse_size(text: str) -> int | str:
+    """Read a long side in pixels, or "original", for argparse."""
     if text == "original":
         return text
     try:
@@ -33,7 +34,7 @@ def command(subparsers: Any) -> None:
         "--model", action="append", help="v1, nano, or a path; repeat to compare (default: both)"
     )
     parser.add_argument(
-        "--size", type=_size, default=640, help="long side in pixels, or 'original' (default 640)"
+        "--size", type=parse_size, default=640, help="long side in pixels, or 'original' (default 640)"
     )
     parser.add_argument("--square", action="store_true", help="pad to a square of --size")
     parser.add_argument("--threads", type=int, default=0, help="threads of the session (default: all)")
