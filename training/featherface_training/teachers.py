@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .checkpoint import load_model
 from .data.augment import BGR_MEAN
-from .losses.distillation import Outputs
+from .losses.distillation import FeatureTeachers, Outputs
 from .models.featherface import FeatherFace
 
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ class Lesson:
     outputs: Outputs
     ours: list[list[Tensor]]
     foreign: list[list[Tensor]]
+
+    def levels(self, which: FeatureTeachers) -> list[list[Tensor]]:
+        """Return the levels that `feature_teachers` asks for, in the order of `Ensemble.channels`."""
+        return self.ours[:1] if which == "ours" else self.ours + self.foreign
 
 
 def _head_levels(graph: "onnx.GraphProto") -> dict[str, int]:
@@ -182,14 +186,9 @@ class Ensemble:
         boxes, landmarks = (torch.stack([o[i].float() for o in outputs]).mean(0) for i in (1, 2))
         return Lesson((logits, boxes, landmarks), ours, foreign)
 
-    def channels(self, which: str) -> list[int]:
+    def channels(self, which: FeatureTeachers) -> list[int]:
         """Return the channels of the levels that `feature_teachers` asks for, teacher by teacher."""
         ours = [model.width for model in self.ours]
         if which == "ours":
             return ours[:1]
         return ours + [teacher.channels for teacher in self.foreign if teacher.channels]
-
-    @staticmethod
-    def levels(lesson: Lesson, which: str) -> list[list[Tensor]]:
-        """Return the levels that `feature_teachers` asks for, as `channels` counts them."""
-        return lesson.ours[:1] if which == "ours" else lesson.ours + lesson.foreign

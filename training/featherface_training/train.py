@@ -214,7 +214,7 @@ class Trainer:
                 parts["distillation"] = distillation_loss(outputs, lesson.outputs, matches, d)
                 if self.adapter is not None:
                     focus = focus_on_faces(outputs, lesson.outputs, matches, levels)
-                    theirs = self.teacher.levels(lesson, d.feature_teachers)
+                    theirs = lesson.levels(d.feature_teachers)
                     parts["features"] = self.adapter(levels, theirs, focus, d.feature_focus)
         losses = multitask_loss(outputs, priors, batch.boxes, batch.landmarks, matches, s.loss)
         total = (

@@ -91,7 +91,7 @@ def test_levels_come_from_those_teachers_that_the_settings_name(peers, checkpoin
     foreign = [peers.make_with_levels(kind) for kind in ("retinaface", "yunet")]
     teacher = Ensemble([*foreign, checkpoint], CPU)
     assert teacher.channels(which) == channels
-    levels = teacher.levels(teacher(IMAGES), which)
+    levels = teacher(IMAGES).levels(which)
     assert [[level.shape[1] for level in one] for one in levels] == [[c] * 3 for c in channels]
     assert [level.shape[2:] for level in levels[-1]] == [(8, 8), (4, 4), (2, 2)]
 

@@ -10,9 +10,17 @@ from torch import Tensor, nn
 
 from .matching import Matches
 
-__all__ = ["DistillationSettings", "FeatureAdapter", "distillation_loss", "focus_on_faces"]
+__all__ = [
+    "DistillationSettings",
+    "FeatureAdapter",
+    "FeatureTeachers",
+    "Outputs",
+    "distillation_loss",
+    "focus_on_faces",
+]
 
 Outputs = tuple[Tensor, Tensor, Tensor]
+FeatureTeachers = Literal["ours", "all"]
 PRIORS_PER_CELL = 2
 
 
@@ -46,7 +54,7 @@ class DistillationSettings:
     box_weight: float = 0.5
     landmark_weight: float = 0.0
     feature_weight: float = 0.0
-    feature_teachers: Literal["ours", "all"] = "ours"
+    feature_teachers: FeatureTeachers = "ours"
     feature_focus: float = 0.0
     overlooked_weight: float = 1.0
 
