@@ -1,11 +1,12 @@
 import gzip
+from copy import deepcopy
 
 import numpy as np
 import pytest
 
 cv2 = pytest.importorskip("cv2")
 
-from hypothesis import given, settings  # noqa: E402
+from hypothesis import example, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from featherface_training.data.annotations import read_annotations, write_annotations  # noqa: E402
@@ -127,6 +128,8 @@ def test_small_crops_and_photos_without_faces_have_no_close_ups():
 
 
 @settings(max_examples=60, deadline=None)
+@example(5986, (320, 240), 1.0)
+@example(903, (240, 400), 0.5)
 @given(
     st.integers(0, 10_000),
     st.sampled_from([(320, 240), (240, 400)]),
@@ -147,20 +150,25 @@ def test_boxes_and_landmarks_stay_on_their_faces_through_rotation(seed, shape, s
     boxes = np.concatenate([centre - half, centre + half])[None].astype(np.float32)
     points = np.broadcast_to(eye.astype(np.float32), (1, 5, 2)).copy()
     photo = LabelledPhoto("a.jpg", boxes, points, boxes)
+    same = deepcopy(rng)
     image, labels = augment(rng, pixels, photo, 160, AugmentSettings((scale,), rotate=1.0))
     assert image.shape == (160, 160, 3)
     if not len(labels.boxes):
         return
-    # the padding is grey: look at the face's pixels only
-    grey = image.astype(int).min(-1)
+    # made lighter, the padding is as light as a face: take off what the crop is without one
+    empty, _ = augment(same, np.zeros_like(pixels), photo, 160, AugmentSettings((scale,), rotate=1.0))
+    grey = (image.astype(int) - empty).min(-1)
     box, region = labels.boxes[0], labels.ignored[0]
     assert (region[:2] <= box[:2] + 0.01).all()
     assert (region[2:] >= box[2:] - 0.01).all()
-    if np.ptp(image.astype(int).max(-1)) < 150:
-        return
     ys, xs = np.nonzero(grey > 0.6 * grey.max())
     found = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
-    np.testing.assert_allclose(box, found, atol=3)
+    if (box > 0).all() and (box < 160).all():
+        np.testing.assert_allclose(box, found, atol=3)
+    else:
+        # the widest part of a rotated ellipse may lie outside the crop
+        assert (box[:2] - 3 <= found[:2]).all()
+        assert (found[2:] <= box[2:] + 3).all()
     x, y = labels.landmarks[0, 0].astype(int).tolist()
     if 0 <= x < 160 and 0 <= y < 160:
         assert grey[y, x] > 0.97 * grey.max()
