@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..models.heads import PRIORS_PER_CELL
 from .matching import Matches
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
 
 Outputs = tuple[Tensor, Tensor, Tensor]
 FeatureTeachers = Literal["ours", "all"]
-PRIORS_PER_CELL = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from .layers import conv_bn
 
-__all__ = ["LevelHead"]
+__all__ = ["PRIORS_PER_CELL", "LevelHead"]
 
 PRIORS_PER_CELL = 2
 
