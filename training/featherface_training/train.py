@@ -213,7 +213,9 @@ class Trainer:
                 lesson, d = self.teacher(images), s.distillation
                 parts["distillation"] = distillation_loss(outputs, lesson.outputs, matches, d)
                 if self.adapter is not None:
-                    focus = focus_on_faces(outputs, lesson.outputs, matches, levels)
+                    focus = None
+                    if d.feature_focus:
+                        focus = focus_on_faces(outputs, lesson.outputs, matches, levels)
                     theirs = lesson.levels(d.feature_teachers)
                     parts["features"] = self.adapter(levels, theirs, focus, d.feature_focus)
         losses = multitask_loss(outputs, priors, batch.boxes, batch.landmarks, matches, s.loss)

@@ -91,13 +91,15 @@ def test_training_learns_and_logs(mixture, tmp_path):
     assert TrainSettings.from_dict(entries["settings"]) == settings
 
 
-def test_a_student_hears_its_teacher_and_starts_where_it_is_told(mixture, tmp_path):
+@pytest.mark.parametrize("focus", [0.0, 0.9])
+def test_a_student_hears_its_teacher_and_starts_where_it_is_told(mixture, tmp_path, focus):
     Trainer(SETTINGS, mixture, tmp_path / "first", CPU).run(stop_after=2)
     teacher_settings = TrainSettings.from_dict({**SETTINGS.to_dict(), "model": "v1"})
     Trainer(teacher_settings, mixture, tmp_path / "teacher", CPU).run(stop_after=2)
     teacher = tmp_path / "teacher" / "last.pt"
     start = tmp_path / "first" / "last.pt"
-    settings = TrainSettings.from_dict({**SETTINGS.to_dict(), "distillation": {"feature_weight": 0.1}})
+    distillation = {"feature_weight": 0.1, "feature_focus": focus}
+    settings = TrainSettings.from_dict({**SETTINGS.to_dict(), "distillation": distillation})
     student = Trainer(settings, mixture, tmp_path / "second", CPU, start=start, teachers=[teacher])
     for name, value in load_model(start)[0].state_dict().items():
         assert torch.equal(student.model.state_dict()[name], value)
