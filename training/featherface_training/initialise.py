@@ -1,4 +1,4 @@
-"""Starting weights for the backbone: ImageNet's, or those of a freely licensed detector's backbone."""
+"""Starting weights for the backbone: ImageNet's, another FeatherFace's, or a freely licensed detector's."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from .models.backbone import MobileNetV1Quarter
 
 __all__ = ["InitialisationError", "initialise_backbone"]
+
+# what a FeatherFace calls its backbone
+OURS = "backbone."
 
 
 class InitialisationError(ValueError):
@@ -26,8 +29,11 @@ def _units(backbone: MobileNetV1Quarter) -> Iterator[tuple[nn.Conv2d, nn.BatchNo
 
 def _from_state_dict(backbone: MobileNetV1Quarter, path: Path) -> None:
     saved = torch.load(path, map_location="cpu", weights_only=True)
-    state = saved.get("state_dict", saved)
-    state = {key.removeprefix("module."): value for key, value in state.items()}
+    if "model_state_dict" in saved:
+        whole = saved["model_state_dict"]
+        state = {key.removeprefix(OURS): whole[key] for key in whole if key.startswith(OURS)}
+    else:
+        state = {key.removeprefix("module."): value for key, value in saved.get("state_dict", saved).items()}
     wanted = backbone.state_dict()
     missing = sorted(set(wanted) - set(state))
     if missing:
@@ -84,8 +90,8 @@ def initialise_backbone(backbone: MobileNetV1Quarter, path: Path, sample: Tensor
     backbone : MobileNetV1Quarter
         Changed in place.
     path : Path
-        A PyTorch checkpoint with BN (ImageNet's), or an `.onnx` detector whose first 27 convolutions are this
-        backbone with BN folded into them.
+        A PyTorch checkpoint with BN (ImageNet's), a checkpoint of a FeatherFace, or an `.onnx` detector whose
+        first 27 convolutions are this backbone with BN folded into them.
     sample : Tensor, shape (N, 3, S, S)
         A batch of normalised training images, to measure BN statistics on.
 

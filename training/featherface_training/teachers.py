@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .checkpoint import load_model
 from .data.augment import BGR_MEAN
-from .losses.distillation import FeatureTeachers, Outputs
+from .losses.distillation import FeatureTeachers, Outputs, margins
 from .models.featherface import FeatherFace
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ __all__ = ["Ensemble", "ForeignTeacher", "Lesson", "TeacherError"]
 
 # strides 8, 16 and 32
 LEVELS = 3
+# four a level
+YUNET_OUTPUTS = 12
 
 
 class TeacherError(ValueError):
@@ -35,17 +37,12 @@ class Lesson:
     ----------
     outputs : tuple of Tensor
         Means: class logits (B, P, 2), boxes (B, P, 4), landmarks (B, P, 10).
-    ours, foreign : list of list of Tensor
-        The levels that the heads see, (B, C, H, W) each, of each FeatherFace and of each other network.
+    levels : list of list of Tensor
+        What their heads see, (B, C, H, W) each, of each teacher of `Ensemble.channels`.
     """
 
     outputs: Outputs
-    ours: list[list[Tensor]]
-    foreign: list[list[Tensor]]
-
-    def levels(self, which: FeatureTeachers) -> list[list[Tensor]]:
-        """Return the levels that `feature_teachers` asks for, in the order of `Ensemble.channels`."""
-        return self.ours[:1] if which == "ours" else self.ours + self.foreign
+    levels: list[list[Tensor]]
 
 
 def _head_levels(graph: "onnx.GraphProto") -> dict[str, int]:
@@ -69,28 +66,30 @@ class ForeignTeacher:
     ----------
     path : Path
         Outputs boxes, class probabilities and landmarks, or YuNet's twelve.
+    features : bool
+        Whether to teach its levels.
     threads : int
         Of its session; 0 for all.
 
     Attributes
     ----------
     channels : int
-        Of its levels; 0 if it has none that could be told from its graph.
+        Of the levels that it teaches; 0 if it was not asked for them, or its graph doesn't tell them.
     has_priors : bool
         Whether it has the student's priors, and so outputs to teach.
 
     Raises
     ------
     TeacherError
-        If its outputs are others.
+        If its outputs are others, or it has nothing to teach.
     """
 
-    def __init__(self, path: Path, *, threads: int = 1) -> None:
+    def __init__(self, path: Path, *, features: bool = True, threads: int = 1) -> None:
         import onnx
         import onnxruntime
 
         network = onnx.load(str(path))
-        levels = _head_levels(network.graph)
+        levels = _head_levels(network.graph) if features else {}
         if len(levels) != LEVELS or len(set(levels.values())) != 1:
             levels = {}
         self.channels = next(iter(levels.values()), 0)
@@ -105,7 +104,12 @@ class ForeignTeacher:
         )
         outputs = [output for output in self._session.get_outputs() if output.name not in levels]
         self.has_priors = [output.shape[-1] for output in outputs] == [4, 2, 10]
-        if not self.has_priors and not (len(outputs) == 12 and levels):
+        if not self.has_priors and len(outputs) == YUNET_OUTPUTS and not features:
+            raise TeacherError(
+                f"expected outputs to learn from, got YuNet, which teaches its levels alone, in {path}: "
+                'leave it out, or set feature_weight and feature_teachers="all"'
+            )
+        if not self.has_priors and not (len(outputs) == YUNET_OUTPUTS and levels):
             raise TeacherError(f"expected boxes, classes and landmarks of a RetinaFace, or YuNet, in {path}")
         self._wanted = [output.name for output in outputs] if self.has_priors else []
         self._wanted += levels
@@ -144,6 +148,13 @@ class Ensemble:
         Checkpoints of ours, or `.onnx` files (see `ForeignTeacher`).
     device : torch.device
         Of the batches.
+    features : {"ours", "all"} or None
+        Who teaches levels too: the first FeatherFace, every teacher, or nobody.
+
+    Attributes
+    ----------
+    channels : list of int
+        Of the levels, of each teacher of levels: FeatherFaces first.
 
     Raises
     ------
@@ -151,12 +162,14 @@ class Ensemble:
         If a file can't teach, or none of them has the student's priors.
     """
 
-    def __init__(self, paths: Sequence[Path], device: torch.device) -> None:
+    def __init__(
+        self, paths: Sequence[Path], device: torch.device, features: FeatureTeachers | None = None
+    ) -> None:
         self.ours: list[FeatherFace] = []
         self.foreign: list[ForeignTeacher] = []
         for path in paths:
             if path.suffix == ".onnx":
-                self.foreign.append(ForeignTeacher(path))
+                self.foreign.append(ForeignTeacher(path, features=features == "all"))
             else:
                 model = load_model(path)[0].to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
                 self.ours.append(model.eval().requires_grad_(False))
@@ -164,31 +177,29 @@ class Ensemble:
             raise TeacherError(
                 f"expected one with the student's priors, a FeatherFace or a RetinaFace, beside {paths[0]}"
             )
+        # how many of ours teach levels
+        self._teach = {None: 0, "ours": 1, "all": len(self.ours)}[features]
+        self.channels = [model.width for model in self.ours[: self._teach]]
+        self.channels += [teacher.channels for teacher in self.foreign if teacher.channels]
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Lesson:
         """Look at normalised images (B, 3, S, S)."""
         outputs: list[Outputs] = []
-        ours, foreign = [], []
+        taught: list[list[Tensor]] = []
         for model in self.ours:
             levels = model.features(images)
-            ours.append(levels)
+            taught.append(levels)
             outputs.append(model.predict(levels))
+        del taught[self._teach :]
         for teacher in self.foreign:
             found, levels = teacher(images)
             if levels:
-                foreign.append(levels)
+                taught.append(levels)
             if found is not None:
                 outputs.append(found)
         # margins, not logits: only the difference of the two classes means anything
-        margins = torch.stack([o[0][..., 1].float() - o[0][..., 0].float() for o in outputs]).mean(0)
-        logits = torch.stack([torch.zeros_like(margins), margins], -1)
+        margin = torch.stack([margins(o) for o in outputs]).mean(0)
+        logits = torch.stack([torch.zeros_like(margin), margin], -1)
         boxes, landmarks = (torch.stack([o[i].float() for o in outputs]).mean(0) for i in (1, 2))
-        return Lesson((logits, boxes, landmarks), ours, foreign)
-
-    def channels(self, which: FeatureTeachers) -> list[int]:
-        """Return the channels of the levels that `feature_teachers` asks for, teacher by teacher."""
-        ours = [model.width for model in self.ours]
-        if which == "ours":
-            return ours[:1]
-        return ours + [teacher.channels for teacher in self.foreign if teacher.channels]
+        return Lesson((logits, boxes, landmarks), taught)

@@ -93,7 +93,7 @@ class Trainer:
     device : torch.device
         CPU or CUDA.
     backbone : Path or None
-        Starting weights of the backbone, see `initialise_backbone`.
+        Starting weights of the backbone, see `initialise_backbone`; taken after those of `start`.
     start : Path or None
         Checkpoint of the same model to start the whole network from, with a schedule of its own.
     teachers : sequence of Path
@@ -146,16 +146,17 @@ class Trainer:
         if settings.parts:
             train_only(self.model, settings.parts)
         self.averaged = AveragedModel(self.model, settings.ema_decay)
-        self.teacher = Ensemble(teachers, device) if teachers else None
+        d = settings.distillation
+        features = d.feature_teachers if d.feature_weight else None
+        self.teacher = Ensemble(teachers, device, features) if teachers else None
         self.adapter = None
-        if self.teacher is not None and settings.distillation.feature_weight:
-            channels = self.teacher.channels(settings.distillation.feature_teachers)
-            if not channels:
+        if self.teacher is not None and d.feature_weight:
+            if not self.teacher.channels:
                 raise ValueError(
                     "feature_weight needs a FeatherFace among the teachers: set it to 0, add one, or take "
                     'the levels of others by feature_teachers="all"'
                 )
-            self.adapter = FeatureAdapter(self.model.width, channels).to(device)
+            self.adapter = FeatureAdapter(self.model.width, self.teacher.channels).to(device)
         self.optimizer = _optimizer(self.model, self.adapter, settings)
         self.step = 0
         folder.mkdir(parents=True, exist_ok=True)
@@ -216,8 +217,7 @@ class Trainer:
                     focus = None
                     if d.feature_focus:
                         focus = focus_on_faces(outputs, lesson.outputs, matches, levels)
-                    theirs = lesson.levels(d.feature_teachers)
-                    parts["features"] = self.adapter(levels, theirs, focus, d.feature_focus)
+                    parts["features"] = self.adapter(levels, lesson.levels, focus, d.feature_focus)
         losses = multitask_loss(outputs, priors, batch.boxes, batch.landmarks, matches, s.loss)
         total = (
             losses.classification + s.loss.box_weight * losses.box + s.loss.landmark_weight * losses.landmark
@@ -307,7 +307,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=JSON",
         help='override one setting, such as loss.box="giou"',
     )
-    parser.add_argument("--backbone", type=Path, help="starting weights of the backbone (.tar, .pth, .onnx)")
+    parser.add_argument(
+        "--backbone", type=Path, help="its starting weights (.tar, .pt, .pth, .onnx)"
+    )
     parser.add_argument("--start", type=Path, help="checkpoint to start the whole network from")
     parser.add_argument(
         "--teacher",

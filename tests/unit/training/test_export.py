@@ -4,6 +4,9 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
 from featherface.structure import describe  # noqa: E402
+from featherface_training.checkpoint import save  # noqa: E402
+from featherface_training.config import TrainSettings  # noqa: E402
+from featherface_training.ema import AveragedModel  # noqa: E402
 from featherface_training.export import OPSET, OUTPUT_NAMES, ExportError, check_parity, export_onnx  # noqa: E402
 from featherface_training.initialise import InitialisationError, initialise_backbone  # noqa: E402
 from featherface_training.models import EXPECTED_PARAMETERS, build_model  # noqa: E402
@@ -69,6 +72,17 @@ def test_a_folded_detector_gives_back_the_same_backbone(tmp_path):
         for mode in (target.eval(), target.train()):
             for ours, theirs in zip(mode(sample), expected, strict=True):
                 torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=1e-3)
+
+
+def test_a_model_can_start_from_the_backbone_of_the_other(tmp_path):
+    source, target, path = trained_looking("v1"), build_model("nano"), tmp_path / "v1.pt"
+    before = {key: value.clone() for key, value in target.state_dict().items()}
+    averaged = AveragedModel(source, 0.9)
+    save(path, TrainSettings(model="v1"), 1, source, averaged, torch.optim.SGD(source.parameters()))
+    initialise_backbone(target.backbone, path, torch.zeros(1, 3, 32, 32))
+    for key, value in target.state_dict().items():
+        wanted = averaged.model.state_dict() if key.startswith("backbone.") else before
+        torch.testing.assert_close(value, wanted[key], atol=0, rtol=0)
 
 
 def test_weights_of_another_network_are_refused(tmp_path):

@@ -68,30 +68,37 @@ def test_a_network_without_priors_or_levels_can_not_teach(peers, kind):
         ForeignTeacher(peers.make(kind))
 
 
+@pytest.mark.parametrize("which", ["ours", None])
+def test_yunet_is_refused_where_nobody_asks_for_its_levels(peers, checkpoint, which):
+    with pytest.raises(TeacherError, match="YuNet, which teaches its levels alone"):
+        Ensemble([checkpoint, peers.make_with_levels("yunet")], CPU, which)
+
+
 def test_somebody_must_teach_the_outputs(peers):
     with pytest.raises(TeacherError, match="the student's priors"):
-        Ensemble([peers.make_with_levels("yunet")], CPU)
+        Ensemble([peers.make_with_levels("yunet")], CPU, "all")
 
 
 def test_an_ensemble_is_the_mean_of_its_teachers(peers, checkpoint):
     foreign = peers.make("retinaface")
     both = Ensemble([checkpoint, foreign], CPU)(IMAGES)
     own, other = (Ensemble([path], CPU)(IMAGES) for path in (checkpoint, foreign))
-    assert other.ours == other.foreign == []
-    shapes = [[level.shape for level in lesson.ours[0]] for lesson in (both, own)]
-    assert shapes[0] == shapes[1]
+    assert both.levels == own.levels == other.levels == []
     margins = [o.outputs[0][..., 1] - o.outputs[0][..., 0] for o in (both, own, other)]
     np.testing.assert_allclose(margins[0], (margins[1] + margins[2]) / 2, atol=1e-4)
     for i in (1, 2):
         np.testing.assert_allclose(both.outputs[i], (own.outputs[i] + other.outputs[i]) / 2, atol=1e-4)
 
 
-@pytest.mark.parametrize(("which", "channels"), [("ours", [74]), ("all", [74, 3, 3])])
-def test_levels_come_from_those_teachers_that_the_settings_name(peers, checkpoint, which, channels):
-    foreign = [peers.make_with_levels(kind) for kind in ("retinaface", "yunet")]
-    teacher = Ensemble([*foreign, checkpoint], CPU)
-    assert teacher.channels(which) == channels
-    levels = teacher(IMAGES).levels(which)
+@pytest.mark.parametrize(
+    ("which", "channels", "kinds"),
+    [("ours", [74], ["retinaface"]), ("all", [74, 3, 3], ["retinaface", "yunet"])],
+)
+def test_levels_come_from_those_teachers_that_the_settings_name(peers, checkpoint, which, channels, kinds):
+    foreign = [peers.make_with_levels(kind) for kind in kinds]
+    teacher = Ensemble([*foreign, checkpoint], CPU, which)
+    assert teacher.channels == channels
+    levels = teacher(IMAGES).levels
     assert [[level.shape[1] for level in one] for one in levels] == [[c] * 3 for c in channels]
     assert [level.shape[2:] for level in levels[-1]] == [(8, 8), (4, 4), (2, 2)]
 

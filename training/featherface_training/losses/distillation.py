@@ -18,6 +18,7 @@ __all__ = [
     "Outputs",
     "distillation_loss",
     "focus_on_faces",
+    "margins",
 ]
 
 Outputs = tuple[Tensor, Tensor, Tensor]
@@ -59,17 +60,18 @@ class DistillationSettings:
     overlooked_weight: float = 1.0
 
 
-def _margin(outputs: Outputs) -> Tensor:
-    return (outputs[0][..., 1] - outputs[0][..., 0]).float()
+def margins(outputs: Outputs) -> Tensor:
+    """Return how far the logit of a face lies above that of none, shape (B, P), float32."""
+    return outputs[0][..., 1].float() - outputs[0][..., 0].float()
 
 
 def _beliefs(student: Outputs, teacher: Outputs, matches: Matches, least: float) -> Tensor:
     """Weigh each prior, shape (B, P): by the teacher's belief, at least `least`, where a face is labelled."""
-    believed = torch.sigmoid(_margin(teacher))
+    believed = torch.sigmoid(margins(teacher))
     return torch.where(
         matches.positive,
         believed.clamp(min=least),
-        torch.maximum(believed, torch.sigmoid(_margin(student)).detach()),
+        torch.maximum(believed, torch.sigmoid(margins(student)).detach()),
     )
 
 
@@ -104,7 +106,7 @@ def distillation_loss(
     settings : DistillationSettings
         Temperature and weights.
     """
-    student_margin, teacher_margin = _margin(student), _margin(teacher)
+    student_margin, teacher_margin = margins(student), margins(teacher)
     believed = torch.sigmoid(teacher_margin)
     weight = _beliefs(student, teacher, matches, settings.overlooked_weight)
     t = settings.temperature
