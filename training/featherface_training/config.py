@@ -46,6 +46,9 @@ class TrainSettings:
         Read only when a teacher is given.
     parts : tuple of str
         Modules to train, such as "heads.2"; the others keep their weights and their statistics. Empty: all.
+    frozen_statistics : bool
+        Normalise by the statistics of the starting weights, as in use, rather than by those of each batch:
+        batches of few crops have others than whole pictures do.
     """
 
     model: ModelName = "nano"
@@ -65,6 +68,7 @@ class TrainSettings:
     loss: LossSettings = field(default_factory=LossSettings)
     distillation: DistillationSettings = field(default_factory=DistillationSettings)
     parts: tuple[str, ...] = ()
+    frozen_statistics: bool = False
 
     def __post_init__(self) -> None:
         if not self.sizes or any(size < 32 or size % 32 for size in self.sizes):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from . import checkpoint
@@ -69,6 +69,13 @@ def train_only(model: FeatherFace, parts: Sequence[str]) -> None:
     model.eval().requires_grad_(False)
     for name in parts:
         modules[name].train().requires_grad_(True)
+
+
+def freeze_statistics(model: FeatherFace) -> None:
+    """Let batch normalisation use its running statistics in training, and keep them."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
 
 
 def learning_rate(settings: TrainSettings, step: int, total: int) -> float:
@@ -145,6 +152,8 @@ class Trainer:
         self.model = model.to(device, memory_format=torch.channels_last).train()
         if settings.parts:
             train_only(self.model, settings.parts)
+        if settings.frozen_statistics:
+            freeze_statistics(self.model)
         self.averaged = AveragedModel(self.model, settings.ema_decay)
         d = settings.distillation
         features = d.feature_teachers if d.feature_weight else None
@@ -307,9 +316,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=JSON",
         help='override one setting, such as loss.box="giou"',
     )
-    parser.add_argument(
-        "--backbone", type=Path, help="its starting weights (.tar, .pt, .pth, .onnx)"
-    )
+    parser.add_argument("--backbone", type=Path, help="its starting weights (.tar, .pt, .pth, .onnx)")
     parser.add_argument("--start", type=Path, help="checkpoint to start the whole network from")
     parser.add_argument(
         "--teacher",

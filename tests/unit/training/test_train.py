@@ -72,6 +72,21 @@ def test_an_unknown_part_is_told(mixture, tmp_path):
         Trainer(settings, mixture, tmp_path, CPU)
 
 
+def test_frozen_statistics_stay_while_all_weights_learn(mixture, tmp_path):
+    settings = TrainSettings.from_dict({**SETTINGS.to_dict(), "frozen_statistics": True})
+    trainer = Trainer(settings, mixture, tmp_path, CPU)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.run(stop_after=3)
+    after = weights(tmp_path / "last.pt")["training_state_dict"]
+    statistics = {name for name in before if "running" in name or name.endswith("num_batches_tracked")}
+    kept = {name for name, value in before.items() if torch.equal(value, after[name])}
+    assert statistics
+    assert statistics <= kept
+    learnt = {name for name, _ in trainer.model.named_parameters()} - kept
+    assert any(name.startswith("backbone.") for name in learnt)
+    assert any(name.startswith("heads.") for name in learnt)
+
+
 def test_other_settings_refuse_to_resume(mixture, tmp_path):
     Trainer(SETTINGS, mixture, tmp_path, CPU).run(stop_after=1)
     changed = TrainSettings.from_dict({**SETTINGS.to_dict(), "learning_rate": 0.5})
