@@ -61,16 +61,20 @@ def draw_learning(runs: dict[str, Path], output: Path) -> None:
     ]
     if not losses:
         raise ValueError("no run has logged an epoch yet")
-    figure = Figure(figsize=(3.4 * len(losses), 3.2), layout="constrained")
+    figure = Figure(figsize=(3.4 * len(losses), 3.4), layout="constrained")
+    lines = {}
     for axes, key in zip(np.atleast_1d(figure.subplots(1, len(losses))), losses, strict=True):
         for index, (name, log) in enumerate(logs.items()):
             points = [(entry["step"], entry[key]) for entry in log if key in entry]
             if points:
                 # by number: a run that lacks a loss must not shift the others' colours
-                axes.plot(*zip(*points, strict=True), label=name, color=f"C{index}")
+                lines[name] = axes.plot(*zip(*points, strict=True), color=f"C{index}")[0]
         axes.set(title=key, xlabel="step", yscale="log")
+        for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            set_formatter("{x:g}")
         axes.grid(alpha=0.3, which="both")
-        axes.legend(fontsize=8)
+    # one for all panels, below them: in a panel it would hide lines
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=len(lines), fontsize=9)
     _write(output, FigureCanvasAgg(figure).print_png)
 
 
