@@ -153,6 +153,8 @@ class Trainer:
         if settings.parts:
             train_only(self.model, settings.parts)
         if settings.frozen_statistics:
+            if start is None and not last.exists():
+                raise ValueError("frozen_statistics keeps those of a trained network: give one to start from")
             freeze_statistics(self.model)
         self.averaged = AveragedModel(self.model, settings.ema_decay)
         d = settings.distillation

@@ -73,8 +73,10 @@ def test_an_unknown_part_is_told(mixture, tmp_path):
 
 
 def test_frozen_statistics_stay_while_all_weights_learn(mixture, tmp_path):
+    Trainer(SETTINGS, mixture, tmp_path / "first", CPU).run(stop_after=1)
+    start = tmp_path / "first" / "last.pt"
     settings = TrainSettings.from_dict({**SETTINGS.to_dict(), "frozen_statistics": True})
-    trainer = Trainer(settings, mixture, tmp_path, CPU)
+    trainer = Trainer(settings, mixture, tmp_path, CPU, start=start)
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     trainer.run(stop_after=3)
     after = weights(tmp_path / "last.pt")["training_state_dict"]
@@ -85,6 +87,12 @@ def test_frozen_statistics_stay_while_all_weights_learn(mixture, tmp_path):
     learnt = {name for name, _ in trainer.model.named_parameters()} - kept
     assert any(name.startswith("backbone.") for name in learnt)
     assert any(name.startswith("heads.") for name in learnt)
+
+
+def test_an_untrained_network_has_no_statistics_to_freeze(mixture, tmp_path):
+    settings = TrainSettings.from_dict({**SETTINGS.to_dict(), "frozen_statistics": True})
+    with pytest.raises(ValueError, match="give one to start from"):
+        Trainer(settings, mixture, tmp_path, CPU)
 
 
 def test_other_settings_refuse_to_resume(mixture, tmp_path):
