@@ -107,6 +107,14 @@ def function_environment(environ: Mapping[str, str]) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def told_metrics() -> None:
+    """Write what tests of single parts have counted: a handler's line tells of its own invocation alone."""
+    from shared.observability import METRICS
+
+    METRICS.flush()
+
+
 @pytest.fixture(scope="session")
 def aws(endpoint: str) -> Callable[[str], Any]:
     """Make a client of a service; the tests' own, apart from the functions'."""
