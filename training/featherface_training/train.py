@@ -24,9 +24,9 @@ from .data.packed import PackedDataset, is_packed, pack
 from .data.wider import read_wider
 from .ema import AveragedModel
 from .initialise import initialise_backbone
-from .losses.distillation import FeatureAdapter, distillation_loss, focus_on_faces
-from .losses.matching import match
-from .losses.multitask import multitask_loss
+from .losses.distillation import FeatureAdapter, distillation_loss, focus_on_faces, margins
+from .losses.matching import Predicted, match
+from .losses.multitask import decode_boxes, multitask_loss
 from .losses.priors import prior_tensor
 from .models.featherface import FeatherFace, build_model
 from .teachers import Ensemble
@@ -206,21 +206,24 @@ class Trainer:
         images = batch.normalised()
         side = images.shape[-1]
         priors = prior_tensor(side, side, self.device)
+        parts: dict[str, Tensor] = {}
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bf16):
+            levels = self.model.features(images)
+            outputs = self.model.predict(levels)
+        said = Predicted(margins(outputs).detach(), decode_boxes(outputs[1].detach().float(), priors))
         matches = match(
             priors,
             batch.boxes,
             batch.owners,
             len(images),
+            predicted=said,
             ignored=batch.ignored,
             ignored_owners=batch.ignored_owners,
             strategy=s.loss.matching,
             outside=s.loss.outside,
             spare=s.loss.spare,
         )
-        parts: dict[str, Tensor] = {}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bf16):
-            levels = self.model.features(images)
-            outputs = self.model.predict(levels)
             if self.teacher is not None:
                 lesson, d = self.teacher(images), s.distillation
                 parts["distillation"] = distillation_loss(outputs, lesson.outputs, matches, d)

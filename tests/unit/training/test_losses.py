@@ -10,7 +10,7 @@ from featherface.priors import decode_boxes as deployed_boxes  # noqa: E402
 from featherface.priors import decode_landmarks as deployed_landmarks  # noqa: E402
 from featherface.priors import make_priors  # noqa: E402
 from featherface_training.losses.distillation import DistillationSettings, distillation_loss  # noqa: E402
-from featherface_training.losses.matching import Matches, match  # noqa: E402
+from featherface_training.losses.matching import Matches, Predicted, match  # noqa: E402
 from featherface_training.losses.multitask import (  # noqa: E402
     LossSettings,
     decode_boxes,
@@ -198,6 +198,67 @@ def test_a_face_as_small_as_a_cell_gets_the_cells_beside_it_too():
         int(match(PRIORS, box, owner, 1, strategy="atss", outside=o).positive.sum()) for o in (0.0, 4.0)
     ]
     assert counts == [1, 4]
+
+
+def slow_simota(boxes, owners, image, predicted, outside):
+    """Restate YOLOX's assignment one face at a time, over ATSS's candidates."""
+    best = {}
+    for f in [i for i, owner in enumerate(owners.tolist()) if owner == image]:
+        box = boxes[f].tolist()
+        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        costs = {}
+        ious = []
+        for sides in ((16, 32), (64, 128), (256, 512)):
+            level = [p for p, prior in enumerate(PRIORS.tolist()) if prior[2] in sides]
+            level.sort(key=lambda p: (PRIORS[p, 0] - x) ** 2 + (PRIORS[p, 1] - y) ** 2)
+            for p in level[:18]:
+                cx, cy = PRIORS[p, 0], PRIORS[p, 1]
+                if not (
+                    -outside + box[0] < cx < box[2] + outside and -outside + box[1] < cy < box[3] + outside
+                ):
+                    continue
+                iou = overlap(box, predicted.boxes[image, p].tolist())[0]
+                probability = 1 / (1 + np.exp(-float(predicted.margins[image, p])))
+                costs[p] = -np.log(probability) - 3 * np.log(iou + 1e-8)
+                ious.append(iou)
+        count = max(1, int(sum(sorted(ious)[-10:])))
+        for p in sorted(costs, key=costs.__getitem__)[:count]:
+            if costs[p] < best.get(p, (np.inf, 0))[0]:
+                best[p] = (costs[p], f)
+    return {p: f for p, (_, f) in best.items()}
+
+
+@pytest.mark.parametrize("outside", [0.0, 4.0])
+def test_simota_takes_the_priors_where_the_student_does_best(outside):
+    boxes = torch.tensor([[10.13, 12.31, 51.7, 60.9], [40.21, 30.77, 52.3, 44.1], [3.17, 5.93, 90.1, 88.7]])
+    owners = torch.tensor([0, 0, 1])
+    generator = torch.Generator().manual_seed(5)
+    offsets = torch.randn(2, len(PRIORS), 4, generator=generator)
+    predicted = Predicted(
+        torch.randn(2, len(PRIORS), generator=generator) * 3, decode_boxes(offsets * 2, PRIORS)
+    )
+    fast = match(PRIORS, boxes, owners, 2, strategy="simota", predicted=predicted, outside=outside)
+    counts = []
+    for image in range(2):
+        row = fast.face[image]
+        expected = slow_simota(boxes, owners, image, predicted, outside)
+        assert {p: int(row[p]) for p in row.ge(0).nonzero()[:, 0].tolist()} == expected
+        counts.append(len(expected))
+    assert counts[1] > 1, "a large face takes several"
+
+
+def test_simota_gives_a_face_between_the_cells_its_best_prior():
+    # no cell has its centre within these 6 pixels
+    boxes, owners = torch.tensor([[29.0, 29, 35, 35]]), torch.tensor([0])
+    predicted = Predicted(torch.zeros(1, len(PRIORS)), decode_boxes(torch.zeros(1, len(PRIORS), 4), PRIORS))
+    matches = match(PRIORS, boxes, owners, 1, strategy="simota", predicted=predicted)
+    assert int(matches.positive.sum()) == 1
+    assert float(PRIORS[matches.positive[0]][0, 2]) == 16
+
+
+def test_simota_asks_for_what_the_student_predicts():
+    with pytest.raises(ValueError, match="give `predicted`"):
+        match(PRIORS, torch.ones(1, 4), torch.zeros(1, dtype=torch.int64), 1, strategy="simota")
 
 
 @pytest.mark.parametrize("strategy", ["iou", "atss"])

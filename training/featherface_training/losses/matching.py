@@ -4,11 +4,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Matches", "Strategy", "corner_boxes", "match"]
+__all__ = ["Matches", "Predicted", "Strategy", "corner_boxes", "match"]
 
-Strategy = Literal["iou", "atss"]
+Strategy = Literal["iou", "atss", "simota"]
+
+# of each stride's cells, as ATSS has it
+NEAREST_CELLS = 9
+# SimOTA's: what overlap costs beside the class, and how many overlaps say how many priors a face takes
+OVERLAP_COST, MOST_PRIORS = 3.0, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,36 +40,53 @@ class Matches:
         return self.face == -1
 
 
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What the student says so far, without gradients.
+
+    Attributes
+    ----------
+    margins : Tensor, shape (B, P)
+        How far the logit of a face lies above that of none.
+    boxes : Tensor, shape (B, P, 4)
+        Corners in pixels.
+    """
+
+    margins: Tensor
+    boxes: Tensor
+
+
 def corner_boxes(centred: Tensor) -> Tensor:
     """Turn (..., 4) cx, cy, w, h into left, top, right, bottom."""
     half = centred[..., 2:] / 2
     return torch.cat([centred[..., :2] - half, centred[..., :2] + half], -1)
 
 
-def _intersection(a: Tensor, b: Tensor) -> Tensor:
-    low = torch.maximum(a[:, None, :2], b[None, :, :2])
-    high = torch.minimum(a[:, None, 2:], b[None, :, 2:])
+def _overlaps(a: Tensor, b: Tensor) -> Tensor:
+    """Return the area that corner boxes (..., 4) share, one by one."""
+    low = torch.maximum(a[..., :2], b[..., :2])
+    high = torch.minimum(a[..., 2:], b[..., 2:])
     return (high - low).clamp(min=0).prod(-1)
 
 
 def _area(boxes: Tensor) -> Tensor:
-    return (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+    return (boxes[..., 2:] - boxes[..., :2]).prod(-1)
 
 
 def _pairs(boxes: Tensor, priors: Tensor) -> tuple[Tensor, Tensor]:
     """Return intersection and IoU of corner boxes (M, 4) with centred priors (P, 4): (M, P) each."""
     corners = corner_boxes(priors)
-    shared = _intersection(boxes, corners)
+    shared = _overlaps(boxes[:, None], corners[None])
     return shared, shared / (_area(boxes)[:, None] + _area(corners)[None] - shared).clamp(min=1e-9)
 
 
-def _strongest(iou: Tensor, allowed: Tensor, owners: Tensor, images: int) -> Tensor:
-    """Give each prior of each image the allowed face that it overlaps most, else -1: (B, P)."""
-    count, device = iou.shape[1], iou.device
+def _strongest(value: Tensor, allowed: Tensor, owners: Tensor, images: int) -> Tensor:
+    """Give each prior of each image the allowed face of the largest value (M, P), else -1: (B, P)."""
+    count, device = value.shape[1], value.device
     rows = owners[:, None].expand(-1, count)
-    valued = torch.where(allowed, iou, -1.0)
-    best = torch.full((images, count), -1.0, device=device).scatter_reduce(0, rows, valued, "amax")
-    ids = torch.arange(len(iou), device=device)[:, None]
+    valued = torch.where(allowed, value, -torch.inf)
+    best = torch.full((images, count), -torch.inf, device=device).scatter_reduce(0, rows, valued, "amax")
+    ids = torch.arange(len(value), device=device)[:, None]
     candidates = torch.where(allowed & (valued == best[owners]), ids, -1)
     face = torch.full((images, count), -1, dtype=torch.int64, device=device)
     return face.scatter_reduce(0, rows, candidates, "amax")
@@ -91,6 +114,7 @@ def match(
     *,
     ignored: Tensor | None = None,
     ignored_owners: Tensor | None = None,
+    predicted: Predicted | None = None,
     strategy: Strategy = "iou",
     outside: float = 0.0,
     spare: float = 1.0,
@@ -109,6 +133,10 @@ def match(
     a face as small holds the centre of one only. A face that gets none so takes its best prior, if that
     overlaps by half of `minimum_iou`; else what it covers is ignored.
 
+    With "simota" (Ge et al., YOLOX, 2021), a face's candidates are those of ATSS whose centre lies in it, or
+    up to `outside` pixels beside it. Of them it takes those that cost the student least, by class and by
+    overlap of what it predicts there, as many as the ten largest of these overlaps sum up to, one at least.
+
     Parameters
     ----------
     priors : Tensor, shape (P, 4)
@@ -122,9 +150,11 @@ def match(
     ignored, ignored_owners : Tensor or None, shapes (G, 4) and (G,)
         Regions where nobody knows: priors that lie in one or resemble one count for nothing, unless a face
         is matched to them.
-    strategy : {"iou", "atss"}
+    predicted : Predicted or None
+        Needed by "simota".
+    strategy : {"iou", "atss", "simota"}
     outside : float
-        Pixels; read by "atss".
+        Pixels; read by "atss" and "simota".
     spare : float
         Priors that overlap a face at least so much and are not matched count for nothing: to the network,
         those two cells from the centre of a large face look like the matched ones.
@@ -134,12 +164,21 @@ def match(
     Returns
     -------
     Matches
+
+    Raises
+    ------
+    ValueError
+        If "simota" is not told what the student predicts.
     """
+    if strategy == "simota" and predicted is None:
+        raise ValueError("simota matches by what the student predicts: give `predicted`")
     face = torch.full((images, len(priors)), -1, dtype=torch.int64, device=priors.device)
     if len(boxes):
         pairs = _pairs(boxes, priors)
         if strategy == "atss":
             face = _atss(priors, boxes, pairs, owners, images, minimum_iou / 2, outside)
+        elif predicted is not None and strategy == "simota":
+            face = _simota(priors, boxes, pairs, owners, predicted, minimum_iou / 2, outside)
         else:
             face = _by_iou(boxes, pairs, owners, images, positive_iou, minimum_iou)
         if spare < 1:
@@ -171,6 +210,32 @@ def _by_iou(
     return face
 
 
+def _nearest(priors: Tensor, boxes: Tensor) -> Tensor:
+    """Return the priors of each stride's cells nearest to each face: (M, K), int64."""
+    centres = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
+    distance = (centres - priors[None, :, :2]).square().sum(-1)
+    nearest = []
+    # two priors a cell, as near as each other
+    for pair in priors[:, 2].unique().view(-1, 2):
+        level = torch.isin(priors[:, 2], pair).nonzero()[:, 0]
+        count = min(2 * NEAREST_CELLS, len(level))
+        nearest.append(level[distance[:, level].topk(count, dim=1, largest=False).indices])
+    return torch.cat(nearest, 1)
+
+
+def _with_lonely(
+    face: Tensor, lonely: Tensor, boxes: Tensor, pairs: tuple[Tensor, Tensor], owners: Tensor, minimum: float
+) -> Tensor:
+    """Give faces that lie between the cells' centres their best prior: they would be taught as background."""
+    shared, iou = pairs
+    best_iou, best = iou.max(1)
+    covered = (shared >= 0.5 * _area(boxes)[:, None]) & (lonely & (best_iou < minimum))[:, None]
+    face = torch.where((face == -1) & _anywhere(covered, owners, len(face)), -2, face)
+    kept = lonely & (best_iou >= minimum)
+    face[owners[kept], best[kept]] = torch.arange(len(boxes), device=boxes.device)[kept]
+    return face
+
+
 def _atss(
     priors: Tensor,
     boxes: Tensor,
@@ -180,26 +245,38 @@ def _atss(
     minimum_iou: float,
     outside: float,
 ) -> Tensor:
-    shared, iou = pairs
-    centres = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
-    distance = (centres - priors[None, :, :2]).square().sum(-1)
-    # two priors a cell, as near as each other
-    sides = priors[:, 2].unique()
-    near = torch.zeros_like(iou, dtype=torch.bool)
-    for pair in sides.view(-1, 2):
-        level = torch.isin(priors[:, 2], pair).nonzero()[:, 0]
-        nearest = distance[:, level].topk(min(18, len(level)), dim=1, largest=False).indices
-        near.scatter_(1, level[nearest], True)
+    _, iou = pairs
+    near = torch.zeros_like(iou, dtype=torch.bool).scatter_(1, _nearest(priors, boxes), True)
     count = near.sum(1, keepdim=True)
     mean = (iou * near).sum(1, keepdim=True) / count
     deviation = (((iou - mean).square() * near).sum(1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
     allowed = near & (iou >= mean + deviation) & _centres_inside(boxes, priors, outside) & (iou > 0)
     face = _strongest(iou, allowed, owners, images)
-    # a face that lies between the cells' centres would be taught as background
-    best_iou, best = iou.max(1)
-    lonely = ~allowed.any(1)
-    covered = (shared >= 0.5 * _area(boxes)[:, None]) & (lonely & (best_iou < minimum_iou))[:, None]
-    face = torch.where((face == -1) & _anywhere(covered, owners, images), -2, face)
-    kept = lonely & (best_iou >= minimum_iou)
-    face[owners[kept], best[kept]] = torch.arange(len(boxes), device=boxes.device)[kept]
-    return face
+    return _with_lonely(face, ~allowed.any(1), boxes, pairs, owners, minimum_iou)
+
+
+def _simota(
+    priors: Tensor,
+    boxes: Tensor,
+    pairs: tuple[Tensor, Tensor],
+    owners: Tensor,
+    predicted: Predicted,
+    minimum_iou: float,
+    outside: float,
+) -> Tensor:
+    images, count = predicted.margins.shape
+    candidates = _nearest(priors, boxes)
+    inside = _centres_inside(boxes, priors, outside).gather(1, candidates)
+    found = predicted.boxes[owners[:, None], candidates]
+    shared = _overlaps(found, boxes[:, None])
+    iou = (shared / (_area(found) + _area(boxes)[:, None] - shared).clamp(min=1e-9)) * inside
+    cost = F.softplus(-predicted.margins[owners[:, None], candidates]) - OVERLAP_COST * (iou + 1e-8).log()
+    cost = torch.where(inside, cost, torch.inf)
+    wanted = iou.topk(min(MOST_PRIORS, iou.shape[1]), dim=1).values.sum(1).int().clamp(min=1)
+    rank = cost.argsort(1).argsort(1)
+    chosen = inside & (rank < wanted[:, None])
+    # a prior that several faces want goes to the one that it suits best
+    value = torch.full((len(boxes), count), -torch.inf, device=boxes.device)
+    value.scatter_(1, candidates, torch.where(chosen, -cost, -torch.inf))
+    face = _strongest(value, value > -torch.inf, owners, images)
+    return _with_lonely(face, ~chosen.any(1), boxes, pairs, owners, minimum_iou)

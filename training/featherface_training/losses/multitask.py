@@ -21,7 +21,7 @@ class LossSettings:
 
     Attributes
     ----------
-    matching : {"iou", "atss"}
+    matching : {"iou", "atss", "simota"}
         See `match`.
     classification : {"ohem", "focal", "quality"}
         Cross-entropy over the positives and the hardest negatives (`negatives_per_positive` an image); focal
@@ -35,7 +35,7 @@ class LossSettings:
     box_weight, landmark_weight : float
         Beside classification's 1.
     outside : float
-        How many pixels beside a face a prior's centre may lie and still be matched to it by "atss".
+        How many pixels beside a face a prior's centre may lie and still be matched to it by "atss" or "simota".
     spare : float
         See `match`; 1 spares none.
     balance : float
