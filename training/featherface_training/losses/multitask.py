@@ -35,7 +35,8 @@ class LossSettings:
     box_weight, landmark_weight : float
         Beside classification's 1.
     outside : float
-        How many pixels beside a face a prior's centre may lie and still be matched to it by "atss" or "simota".
+        How many pixels beside a face a prior's centre may lie and still be matched to it by "atss" or
+        "simota".
     spare : float
         See `match`; 1 spares none.
     balance : float
