@@ -20,7 +20,7 @@ from .evaluation import DIFFICULTIES, Evaluation, GroundTruth, PhotoTruth, evalu
 from .evaluation.boxes import overlaps
 from .evaluation.cli import parse_size
 from .evaluation.detectors import open_detector
-from .evaluation.run import find_photos, predict
+from .evaluation.run import find_photos, input_scales, predict
 
 __all__ = ["draw_learning", "draw_mistakes", "draw_precision_recall", "main", "recall_by_height"]
 
@@ -196,7 +196,7 @@ def recall_by_height(
     truth : GroundTruth
         From `read_ground_truth`.
     scales : dict of str to float
-        Pixels of the network's input for a pixel of each photo.
+        From `input_scales`.
     alarms_per_face : float
         The threshold is where so many false alarms come with each face that counts.
 
@@ -255,8 +255,7 @@ def main(arguments: list[str] | None = None) -> None:
         draw_mistakes(next(iter(found.values())), truth, photos, args.output)
         return
     if args.kind == "heights":
-        sides = {name: max(cv2.imread(str(path)).shape[:2]) for name, path in photos.items()}
-        scales = {name: 1.0 if args.size == "original" else args.size / side for name, side in sides.items()}
+        scales = input_scales(photos, args.size)
         tables = {name: recall_by_height(boxes, truth, scales) for name, boxes in found.items()}
         print("height in pixels | faces | " + " | ".join(tables))
         for (low, high), (faces, _) in next(iter(tables.values())).items():

@@ -210,7 +210,9 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bf16):
             levels = self.model.features(images)
             outputs = self.model.predict(levels)
-        said = Predicted(margins(outputs).detach(), decode_boxes(outputs[1].detach().float(), priors))
+        said = None
+        if s.loss.matching == "simota":
+            said = Predicted(margins(outputs).detach(), decode_boxes(outputs[1].detach().float(), priors))
         matches = match(
             priors,
             batch.boxes,

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from featherface_training.evaluation.ground_truth import PhotoTruth
 from featherface_training.evaluation.placement import place_by_height
+from featherface_training.evaluation.run import input_scales
 
 
 def photo(*boxes, counted=None):
@@ -45,3 +47,10 @@ def test_faces_that_do_not_count_and_photos_without_detections_are_no_errors():
     assert table[8, 10].faces == 1
     assert table[8, 10].near == table[8, 10].overlapping == 0
     assert np.isnan(table[8, 10].size)
+
+
+def test_the_input_of_a_photo_is_as_long_as_asked(tmp_path):
+    Image.new("RGB", (200, 400)).save(tmp_path / "a.png")
+    photos = {"a": tmp_path / "a.png"}
+    assert input_scales(photos, 640) == {"a": 1.6}
+    assert input_scales(photos, "original") == {"a": 1.0}

@@ -8,6 +8,7 @@ from featherface_training.checkpoint import CheckpointError, load_model  # noqa:
 from featherface_training.config import TrainSettings  # noqa: E402
 from featherface_training.data.augment import AugmentSettings  # noqa: E402
 from featherface_training.data.loader import epoch_batches  # noqa: E402
+from featherface_training.losses.matching import match  # noqa: E402
 from featherface_training.losses.multitask import LossSettings  # noqa: E402
 from featherface_training.train import Trainer, learning_rate  # noqa: E402
 
@@ -87,6 +88,26 @@ def test_frozen_statistics_stay_while_all_weights_learn(mixture, tmp_path):
     learnt = {name for name, _ in trainer.model.named_parameters()} - kept
     assert any(name.startswith("backbone.") for name in learnt)
     assert any(name.startswith("heads.") for name in learnt)
+
+
+def test_simota_is_told_what_the_network_predicts(mixture, tmp_path, monkeypatch):
+    told = []
+
+    def noting(priors, boxes, owners, images, **how):
+        told.append(how["predicted"])
+        return match(priors, boxes, owners, images, **how)
+
+    monkeypatch.setattr("featherface_training.train.match", noting)
+    for matching in ("atss", "simota"):
+        values = SETTINGS.to_dict()
+        settings = TrainSettings.from_dict({**values, "loss": {**values["loss"], "matching": matching}})
+        trainer = Trainer(settings, mixture, tmp_path / matching, CPU)
+        trainer.run(stop_after=1)
+    without, predicted = told
+    assert without is None
+    assert predicted.boxes.shape == (*predicted.margins.shape, 4)
+    assert not predicted.boxes.requires_grad
+    assert not predicted.margins.requires_grad
 
 
 def test_an_untrained_network_has_no_statistics_to_freeze(mixture, tmp_path):

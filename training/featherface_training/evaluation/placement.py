@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from .boxes import corners, overlaps
 from .cli import parse_size
 from .detectors import ScoredBoxes, open_detector
 from .ground_truth import GroundTruth, read_ground_truth
-from .run import find_photos, predict
+from .run import find_photos, input_scales, predict
 
 __all__ = ["HEIGHTS", "Placement", "main", "place_by_height"]
 
@@ -84,7 +83,7 @@ def place_by_height(
     truth : GroundTruth
         From `read_ground_truth`.
     scales : dict of str to float
-        Pixels of the network's input for a pixel of each photo.
+        From `input_scales`.
 
     Returns
     -------
@@ -129,11 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     truth = read_ground_truth(args.ground_truth)
     photos = find_photos(args.wider, truth)
-    scales = dict.fromkeys(photos, 1.0)
-    if args.size != "original":
-        for name, path in photos.items():
-            with Image.open(path) as image:
-                scales[name] = args.size / max(image.size)
+    scales = input_scales(photos, args.size)
     for model in args.model:
         found = predict(open_detector(model, args.size, threads=args.threads), photos)
         print(f"{Path(model).name}, {len(photos)} photos, size {args.size}")

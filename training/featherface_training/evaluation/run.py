@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from .detectors import ScoredBoxes
+from PIL import Image
+
+from .detectors import ScoredBoxes, Size
 from .errors import EvaluationError
 from .ground_truth import GroundTruth
 
-__all__ = ["find_photos", "predict"]
+__all__ = ["find_photos", "input_scales", "predict"]
 
 
 def find_photos(wider: Path, truth: GroundTruth) -> dict[str, Path]:
@@ -23,6 +25,17 @@ def find_photos(wider: Path, truth: GroundTruth) -> dict[str, Path]:
         if found:
             return found
     raise EvaluationError(f"expected photos of WIDER FACE val under {wider}/WIDER_val/images, found none")
+
+
+def input_scales(photos: dict[str, Path], size: Size) -> dict[str, float]:
+    """Return the pixels of the network's input for a pixel of each photo, at a long side or "original"."""
+    if size == "original":
+        return dict.fromkeys(photos, 1.0)
+    scales = {}
+    for name, path in photos.items():
+        with Image.open(path) as image:
+            scales[name] = size / max(image.size)
+    return scales
 
 
 def predict(detect: Callable[[bytes], ScoredBoxes], photos: dict[str, Path]) -> dict[str, ScoredBoxes]:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Matches", "Predicted", "Strategy", "corner_boxes", "match"]
+__all__ = ["Matches", "Predicted", "Strategy", "corner_boxes", "match", "overlap"]
 
 Strategy = Literal["iou", "atss", "simota"]
 
@@ -62,11 +62,12 @@ def corner_boxes(centred: Tensor) -> Tensor:
     return torch.cat([centred[..., :2] - half, centred[..., :2] + half], -1)
 
 
-def _overlaps(a: Tensor, b: Tensor) -> Tensor:
-    """Return the area that corner boxes (..., 4) share, one by one."""
+def overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the areas of intersection and union of corner boxes (..., 4), one by one."""
     low = torch.maximum(a[..., :2], b[..., :2])
     high = torch.minimum(a[..., 2:], b[..., 2:])
-    return (high - low).clamp(min=0).prod(-1)
+    shared = (high - low).clamp(min=0).prod(-1)
+    return shared, _area(a) + _area(b) - shared
 
 
 def _area(boxes: Tensor) -> Tensor:
@@ -76,8 +77,8 @@ def _area(boxes: Tensor) -> Tensor:
 def _pairs(boxes: Tensor, priors: Tensor) -> tuple[Tensor, Tensor]:
     """Return intersection and IoU of corner boxes (M, 4) with centred priors (P, 4): (M, P) each."""
     corners = corner_boxes(priors)
-    shared = _overlaps(boxes[:, None], corners[None])
-    return shared, shared / (_area(boxes)[:, None] + _area(corners)[None] - shared).clamp(min=1e-9)
+    shared, union = overlap(boxes[:, None], corners[None])
+    return shared, shared / union.clamp(min=1e-9)
 
 
 def _strongest(value: Tensor, allowed: Tensor, owners: Tensor, images: int) -> Tensor:
@@ -268,8 +269,8 @@ def _simota(
     candidates = _nearest(priors, boxes)
     inside = _centres_inside(boxes, priors, outside).gather(1, candidates)
     found = predicted.boxes[owners[:, None], candidates]
-    shared = _overlaps(found, boxes[:, None])
-    iou = (shared / (_area(found) + _area(boxes)[:, None] - shared).clamp(min=1e-9)) * inside
+    shared, union = overlap(found, boxes[:, None])
+    iou = shared / union.clamp(min=1e-9) * inside
     cost = F.softplus(-predicted.margins[owners[:, None], candidates]) - OVERLAP_COST * (iou + 1e-8).log()
     cost = torch.where(inside, cost, torch.inf)
     wanted = iou.topk(min(MOST_PRIORS, iou.shape[1]), dim=1).values.sum(1).int().clamp(min=1)

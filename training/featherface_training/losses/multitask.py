@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .matching import Matches, Strategy, corner_boxes
+from .matching import Matches, Strategy, corner_boxes, overlap
 
 __all__ = ["LossSettings", "Losses", "decode_boxes", "encode_boxes", "encode_landmarks", "multitask_loss"]
 
@@ -90,10 +90,7 @@ def encode_landmarks(landmarks: Tensor, priors: Tensor) -> Tensor:
 
 def _overlap(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Return IoU and union of boxes pair by pair, shape (K,) each."""
-    low = torch.maximum(predicted[:, :2], target[:, :2])
-    high = torch.minimum(predicted[:, 2:], target[:, 2:])
-    shared = (high - low).clamp(min=0).prod(1)
-    union = (predicted[:, 2:] - predicted[:, :2]).prod(1) + (target[:, 2:] - target[:, :2]).prod(1) - shared
+    shared, union = overlap(predicted, target)
     return shared / union.clamp(min=1e-9), union
 
 
