@@ -45,22 +45,24 @@ def export_onnx(model: FeatherFace, path: Path) -> None:
     """
     temporary = path.with_suffix(".onnx.tmp")
     model = model.cpu().float().eval()
-    torch.onnx.export(
-        model,
-        (torch.randn(2, 3, 96, 128),),
-        str(temporary),
-        input_names=["input"],
-        output_names=list(OUTPUT_NAMES),
-        dynamic_axes={
-            "input": {0: "batch", 2: "height", 3: "width"},
-            **{name: {0: "batch", 1: "priors"} for name in OUTPUT_NAMES},
-        },
-        opset_version=OPSET,
-        # folding would merge BN into convolutions and constants into weights: the count would be lost
-        training=torch.onnx.TrainingMode.PRESERVE,
-        do_constant_folding=False,
-        dynamo=False,
-    )
+    # where gradients flow, some modules take other operators
+    with torch.no_grad():
+        torch.onnx.export(
+            model,
+            (torch.randn(2, 3, 96, 128),),
+            str(temporary),
+            input_names=["input"],
+            output_names=list(OUTPUT_NAMES),
+            dynamic_axes={
+                "input": {0: "batch", 2: "height", 3: "width"},
+                **{name: {0: "batch", 1: "priors"} for name in OUTPUT_NAMES},
+            },
+            opset_version=OPSET,
+            # folding would merge BN into convolutions and constants into weights: the count would be lost
+            training=torch.onnx.TrainingMode.PRESERVE,
+            do_constant_folding=False,
+            dynamo=False,
+        )
     exported = onnx.load(str(temporary))
     _restore_parameters(exported.graph, model)
     _fix_reshapes(exported.graph)

@@ -1,11 +1,43 @@
 """CBAM: channel and spatial attention (Woo et al., ECCV 2018)."""
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from .layers import conv_bn
 
-__all__ = ["CBAM", "ChannelGate", "SpatialGate"]
+__all__ = ["CBAM", "ChannelGate", "SpatialGate", "mean_and_maximum"]
+
+
+class _MeanAndMaximum(torch.autograd.Function):
+    """Mean and maximum over dimensions, in fewer passes than their own operators' gradients take together."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        count = math.prod(x.shape[dim] for dim in dims)
+        maximum = x.amax(dims, keepdim=True)
+        ctx.save_for_backward(x, maximum)
+        ctx.dims, ctx.count = dims, count
+        return x.sum(dims, keepdim=True) / count, maximum
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        x, maximum = ctx.saved_tensors
+        of_mean, of_maximum = gradients
+        highest = x == maximum
+        shares = highest.sum(ctx.dims, keepdim=True, dtype=torch.int32)
+        every = of_mean / ctx.count
+        return torch.where(highest, every + of_maximum / shares, every), None
+
+
+def mean_and_maximum(x: Tensor, *dims: int) -> tuple[Tensor, Tensor]:
+    """Return both over these dimensions, which stay with length 1; equals share a maximum's gradient."""
+    if x.requires_grad:
+        mean, maximum = _MeanAndMaximum.apply(x, dims)
+        return mean, maximum
+    return x.mean(dims, keepdim=True), x.amax(dims, keepdim=True)
 
 
 class ChannelGate(nn.Module):
@@ -24,8 +56,7 @@ class ChannelGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale the channels of `x`, shape (N, C, H, W)."""
-        average = x.mean((2, 3), keepdim=True)
-        maximum = x.amax((2, 3), keepdim=True)
+        average, maximum = mean_and_maximum(x, 2, 3)
         return x * torch.sigmoid(self.mlp(average) + self.mlp(maximum))
 
 
@@ -38,8 +69,8 @@ class SpatialGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale the positions of `x`, shape (N, C, H, W)."""
-        pooled = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)
-        return x * torch.sigmoid(self.conv(pooled))
+        mean, maximum = mean_and_maximum(x, 1)
+        return x * torch.sigmoid(self.conv(torch.cat([maximum, mean], 1)))
 
 
 class CBAM(nn.Module):

@@ -2,13 +2,13 @@
 
 from torch import Tensor, nn
 
-from .layers import conv_bn
+from .layers import Layers, conv_bn
 
 __all__ = ["MobileNetV1Quarter"]
 
 
-def _depthwise_separable(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
+def _depthwise_separable(in_channels: int, out_channels: int, stride: int) -> Layers:
+    return Layers(
         *conv_bn(
             in_channels, in_channels, 3, stride=stride, groups=in_channels, activation=nn.LeakyReLU(0.1)
         ),

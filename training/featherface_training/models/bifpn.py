@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import conv_bn
+from .layers import Layers, conv_bn
 
 __all__ = ["NanoBiFPNCell", "V1BiFPNCell"]
 
@@ -20,7 +20,7 @@ def _fuse(weight: Tensor, *features: Tensor) -> Tensor:
     total = weight[0] * features[0]
     for i, feature in enumerate(features[1:], 1):
         total = total + weight[i] * feature
-    return total * torch.sigmoid(total)
+    return F.silu(total)
 
 
 def _up(x: Tensor) -> Tensor:
@@ -46,8 +46,8 @@ class V1BiFPNCell(nn.Module):
     def __init__(self, width: int, in_channels: tuple[int, int, int] | None = None) -> None:
         super().__init__()
 
-        def separable() -> nn.Sequential:
-            return nn.Sequential(
+        def separable() -> Layers:
+            return Layers(
                 nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
                 nn.Conv2d(width, width, 1),
                 nn.BatchNorm2d(width),
@@ -87,7 +87,7 @@ class NanoBiFPNCell(nn.Module):
 
     def __init__(self, width: int, in_channels: tuple[int, int, int] | None = None) -> None:
         super().__init__()
-        self.node = nn.Sequential(
+        self.node = Layers(
             nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
             nn.Conv2d(width, width, 1, bias=False),
             nn.BatchNorm2d(width),

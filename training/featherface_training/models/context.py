@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .layers import ChannelShuffle, conv_bn
+from .layers import ChannelShuffle, Layers, conv_bn
 
 __all__ = ["GroupedSSH", "ShuffledContext"]
 
@@ -37,7 +37,7 @@ class GroupedSSH(nn.Module):
         self.branch3 = conv_bn(width, half, 3, groups=self.groups)
         self.stem = conv_bn(width, quarter, 3, groups=self.groups, activation=nn.ReLU())
         self.branch5 = conv_bn(quarter, quarter, 3, groups=self.groups)
-        self.branch7 = nn.Sequential(
+        self.branch7 = Layers(
             *conv_bn(quarter, quarter, 3, groups=self.groups, activation=nn.ReLU()),
             *conv_bn(quarter, quarter, 3, groups=self.groups),
         )
