@@ -33,7 +33,15 @@ class _MeanAndMaximum(torch.autograd.Function):
 
 
 def mean_and_maximum(x: Tensor, *dims: int) -> tuple[Tensor, Tensor]:
-    """Return both over these dimensions, which stay with length 1; equals share a maximum's gradient."""
+    """Return mean and maximum over dimensions, which stay with length 1.
+
+    Where gradients flow, several equal maxima share theirs, as in `torch.amax`.
+
+    Parameters
+    ----------
+    x : Tensor, float
+    dims : int
+    """
     if x.requires_grad:
         mean, maximum = _MeanAndMaximum.apply(x, dims)
         return mean, maximum
