@@ -45,7 +45,7 @@ def _convolve_normalised(convolution: nn.Conv2d, normalisation: nn.BatchNorm2d, 
     weight, bias = convolution.weight * scale[:, None, None, None], normalisation.bias - centre * scale
     stride, padding, groups = convolution.stride, convolution.padding, convolution.groups
     if x.dtype == torch.bfloat16 and x.device.type == "cpu" and groups > 1 and max(stride) > 1:
-        # twice as fast forth and back: in bfloat16 CPUs have no quick gradient of these
+        # CPUs have no quick gradient of these in bfloat16: V1's passes are a twentieth shorter this way
         with torch.autocast("cpu", enabled=False):
             return F.conv2d(x.float(), weight, bias, stride, padding, groups=groups).to(x.dtype)
     return F.conv2d(x, weight, bias, stride, padding, groups=groups)
