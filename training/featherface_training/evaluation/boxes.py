@@ -13,9 +13,11 @@ def corners(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def overlaps(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the intersection over union of corner boxes (M, 4) and (N, 4): shape (M, N)."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(-1)
+    # a side at a time: arrays whose last axis has length 2 are slow
+    across, down = (
+        np.minimum(a[:, i + 2, None], b[:, i + 2]) - np.maximum(a[:, i, None], b[:, i]) for i in (0, 1)
+    )
+    shared = np.maximum(across, 0) * np.maximum(down, 0)
     areas = [(boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a, b)]
-    union: NDArray[np.float64] = areas[0][:, None] + areas[1][None] - shared
+    union: NDArray[np.float64] = areas[0][:, None] + areas[1] - shared
     return shared / np.maximum(union, 1e-9)

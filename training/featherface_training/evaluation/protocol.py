@@ -49,12 +49,15 @@ Evaluation = dict[str, Curve]
 
 def _overlaps(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """Intersection over union of (A, 4) and (B, 4) boxes, left, top, width, height."""
-    a_high, b_high = a[:, :2] + a[:, 2:], b[:, :2] + b[:, 2:]
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a_high[:, None], b_high[None])
-    shared = np.clip(high - low + 1, 0, None).prod(-1)
+    sides = [
+        np.minimum((a[:, i] + a[:, i + 2])[:, None], b[:, i] + b[:, i + 2])
+        - np.maximum(a[:, i, None], b[:, i])
+        + 1
+        for i in (0, 1)
+    ]
+    shared = np.maximum(sides[0], 0) * np.maximum(sides[1], 0)
     areas_a, areas_b = (a[:, 2:] + 1).prod(1), (b[:, 2:] + 1).prod(1)
-    return shared / (areas_a[:, None] + areas_b[None] - shared)
+    return shared / (areas_a[:, None] + areas_b - shared)
 
 
 def _match(
@@ -102,21 +105,21 @@ def _normalised(predictions: Predictions) -> dict[str, NDArray[np.float64]]:
 def _accumulate(
     detections: NDArray[np.float64],
     photo: PhotoTruth,
-    difficulty: str,
     thresholds: NDArray[np.float64],
     least: float,
 ) -> NDArray[np.int64]:
-    """Count proposals and right ones of one photo at each threshold: shape (1000, 2)."""
-    counts = np.zeros((len(thresholds), 2), np.int64)
+    """Count proposals and right ones of one photo at each difficulty and threshold: shape (3, 1000, 2)."""
+    counts = np.zeros((len(DIFFICULTIES), len(thresholds), 2), np.int64)
     if not len(detections) or not len(photo.boxes):
         # as the official code does: detections on a photo without annotated faces are not counted
         return counts
     overlaps = _overlaps(detections[:, :4], photo.boxes)
-    proposals, right = _match(overlaps, photo.counted[difficulty], least)
     above = np.searchsorted(-detections[:, 4], -thresholds, side="right")
     some = above > 0
-    counts[some, 0] = proposals[above[some] - 1]
-    counts[some, 1] = right[above[some] - 1]
+    for row, difficulty in enumerate(DIFFICULTIES):
+        proposals, right = _match(overlaps, photo.counted[difficulty], least)
+        counts[row, some, 0] = proposals[above[some] - 1]
+        counts[row, some, 1] = right[above[some] - 1]
     return counts
 
 
@@ -149,16 +152,14 @@ def evaluate(predictions: Predictions, truth: GroundTruth, *, iou: float = 0.5) 
         )
     predictions = _normalised(predictions)
     thresholds = 1 - np.arange(1, THRESHOLDS + 1) / THRESHOLDS
+    counts = np.zeros((len(DIFFICULTIES), THRESHOLDS, 2), np.int64)
+    for name, detections in predictions.items():
+        counts += _accumulate(detections, truth[name], thresholds, iou)
     result: Evaluation = {}
-    for difficulty in DIFFICULTIES:
-        counts = np.zeros((THRESHOLDS, 2), np.int64)
-        faces = 0
-        for name, detections in predictions.items():
-            photo = truth[name]
-            faces += int(photo.counted[difficulty].sum())
-            counts += _accumulate(detections, photo, difficulty, thresholds, iou)
+    for difficulty, (proposals, right) in zip(DIFFICULTIES, counts.transpose(0, 2, 1), strict=True):
+        faces = sum(int(truth[name].counted[difficulty].sum()) for name in predictions)
         with np.errstate(invalid="ignore"):
-            precision = counts[:, 1] / np.where(counts[:, 0], counts[:, 0], np.nan)
-        recall = counts[:, 1] / max(faces, 1)
+            precision = right / np.where(proposals, proposals, np.nan)
+        recall = right / max(faces, 1)
         result[difficulty] = Curve(precision, recall, faces, _average_precision(precision, recall))
     return result
