@@ -12,7 +12,11 @@ from .config import TrainSettings
 from .ema import AveragedModel
 from .models.featherface import FeatherFace, build_model
 
-__all__ = ["CheckpointError", "load_model", "resume", "save", "stages", "write"]
+__all__ = ["AFTERWARDS", "CheckpointError", "load_model", "resume", "save", "stages", "write"]
+
+
+AFTERWARDS = ("average", "shifts")
+"""Entries that tell what was done to a run's weights without training."""
 
 
 class CheckpointError(ValueError):
@@ -95,12 +99,12 @@ def stages(entries: dict[str, Any]) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        A run each, the last one's at the end: `settings`, `steps`, and `average` where its weights were
-        averaged with those of earlier stages: `stage`, counted from 1, and `weight`.
+        A run each, the last one's at the end: `settings`, `steps`, and what was done to its weights
+        afterwards: `average`, where they were averaged with those of earlier stages (`stage`, counted from 1,
+        and `weight`), and `shifts`, see `featherface_training.shift`.
     """
     last = {"settings": entries["settings"], "steps": entries["step"]}
-    if "average" in entries:
-        last["average"] = entries["average"]
+    last |= {name: entries[name] for name in AFTERWARDS if name in entries}
     return [*entries.get("history", ()), last]
 
 

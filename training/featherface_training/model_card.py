@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from .checkpoint import AFTERWARDS
+
 __all__ = ["model_card"]
 
 _USE = """## Intended use
@@ -58,7 +60,8 @@ def model_card(title: str, configuration: dict[str, Any]) -> str:
     """
     metrics, training = configuration["metrics"], configuration["training"]
     settings = training["settings"]
-    notes = {k: v for k, v in training.items() if k not in ("settings", "steps", "history", "average")}
+    told_apart = ("settings", "steps", "history", *AFTERWARDS)
+    notes = {k: v for k, v in training.items() if k not in told_apart}
     earlier = sum(stage["steps"] for stage in training["history"])
     landmarks = metrics.get("landmarks")
     precision = _landmarks(landmarks) if landmarks else ""
@@ -71,6 +74,12 @@ def model_card(title: str, configuration: dict[str, Any]) -> str:
         averaged = training["average"]
         shares = " and ".join(f"{stage['weight']:.0%} of stage {stage['stage']}'s" for stage in averaged)
         before += f" The weights are a mean: {shares}."
+    if "shifts" in training:
+        shifts = ", ".join(f"{value:+.2f} at {side} px" for side, value in training["shifts"].items())
+        before += (
+            " The margins of face over background were shifted by the priors' side afterwards, fitted to "
+            f"photos of train: {shifts}."
+        )
     *most, last = map(str, sorted(set(settings["sizes"])))
     sides = f"{', '.join(most)} and {last}" if most else last
     rows = "\n".join(

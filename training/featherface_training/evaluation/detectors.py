@@ -1,7 +1,7 @@
 """What turns a photo's bytes into scored boxes: our deployed path, and a peer for checking the protocol."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,13 +11,23 @@ from numpy.typing import NDArray
 from featherface import Detections, Detector, Settings
 from featherface.detector import ModelInfo, PreparedImage
 from featherface.images import decode
+from featherface.priors import decode_boxes, make_priors
 from featherface.resize import plan, to_model_input
 from featherface.runtime import OUTPUTS, Session
 
 from .errors import EvaluationError
 from .peers import Peer
 
-__all__ = ["ScoredBoxes", "Size", "featherface_detector", "open_detector", "open_faces", "peer_detector"]
+__all__ = [
+    "Candidates",
+    "ScoredBoxes",
+    "Size",
+    "featherface_detector",
+    "open_candidates",
+    "open_detector",
+    "open_faces",
+    "peer_detector",
+]
 
 ScoredBoxes = NDArray[np.float64]
 """Shape (K, 5): left, top, width, height in pixels of the upright photo, and the score."""
@@ -31,10 +41,7 @@ def _boxes(found: Detections) -> ScoredBoxes:
     return np.array(rows, np.float64).reshape(-1, 5)
 
 
-def _detector(model: str, settings: Settings) -> Detector:
-    if model in ("nano", "v1"):
-        return Detector.load(model, settings=settings)
-    path = Path(model)
+def _session(path: Path, settings: Settings) -> Session:
     if path.suffix in (".pt", ".pth"):
         import tempfile
 
@@ -47,10 +54,79 @@ def _detector(model: str, settings: Settings) -> Detector:
             data = exported.read_bytes()
     else:
         data = path.read_bytes()
-    session = Session(data, device=settings.device, threads=settings.threads)
+    return Session(data, device=settings.device, threads=settings.threads)
+
+
+def _detector(model: str, settings: Settings) -> Detector:
+    if model in ("nano", "v1"):
+        return Detector.load(model, settings=settings)
+    path = Path(model)
+    session = _session(path, settings)
     # a candidate, not a published package: it has no version, count or hash to vouch for
     info = ModelInfo(path.name, "unpublished", 0, "", session.provider, settings.precision)
     return Detector(session, info, settings)
+
+
+def _prepare(data: bytes, size: Size, settings: Settings) -> PreparedImage:
+    # Not Detector.prepare: its sizes stop at 1024, and an evaluation must not depend on scaled decoding.
+    photo = decode(data, limits=settings.image_limits)
+    side = max(photo.width, photo.height) if size == "original" else size
+    transform = plan(photo.width, photo.height, side, settings.fit)
+    return PreparedImage(to_model_input(photo, transform), transform)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What a network says of one photo before anything is suppressed.
+
+    Attributes
+    ----------
+    corners : ndarray, shape (K, 4), float64
+        Left, top, right, bottom in pixels of the photo, clipped to it.
+    margins : ndarray, shape (K,), float64
+        Logit of face less logit of background.
+    sides : ndarray, shape (K,), int64
+        Of the priors that they come from, pixels of the network's input.
+    """
+
+    corners: NDArray[np.float64]
+    margins: NDArray[np.float64]
+    sides: NDArray[np.int64]
+
+
+def open_candidates(
+    path: Path, size: Size, *, least: float, threads: int = 0
+) -> Callable[[bytes], Candidates]:
+    """Open one of our models for all that it takes for faces, by how much or how little.
+
+    Parameters
+    ----------
+    path : Path
+        An `.onnx` or a checkpoint.
+    size : int or "original"
+        The long side in pixels.
+    least : float
+        Margin that a candidate has at least.
+    threads : int
+        Of the session; 0 for all.
+    """
+    settings = Settings(threads=threads)
+    session = _session(path, settings)
+
+    def detect(data: bytes) -> Candidates:
+        prepared = _prepare(data, size, settings)
+        transform = prepared.transform
+        classes, boxes, _ = (output[0] for output in session.run(prepared.pixels[None]))
+        margins = classes[:, 1].astype(np.float64) - classes[:, 0]
+        kept = np.flatnonzero(margins >= least)
+        priors = make_priors(*transform.bucket)[kept]
+        corners = transform.to_photo(decode_boxes(boxes[kept], priors))
+        bounds = [transform.width, transform.height] * 2
+        return Candidates(
+            np.clip(corners, 0.0, bounds).astype(np.float64), margins[kept], priors[:, 2].astype(np.int64)
+        )
+
+    return detect
 
 
 def open_faces(
@@ -75,12 +151,7 @@ def open_faces(
     detector = _detector(model, settings)
 
     def detect(data: bytes) -> Detections:
-        # Not Detector.prepare: its sizes stop at 1024, and an evaluation must not depend on scaled decoding.
-        photo = decode(data, limits=settings.image_limits)
-        side = max(photo.width, photo.height) if size == "original" else size
-        transform = plan(photo.width, photo.height, side, settings.fit)
-        prepared = PreparedImage(to_model_input(photo, transform), transform)
-        return detector.infer([prepared])[0]
+        return detector.infer([_prepare(data, size, settings)])[0]
 
     return detect
 
