@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -25,6 +26,8 @@ from featherface.packages import Manifest
 from featherface.priors import make_priors
 from featherface.resize import Transform
 from featherface.runtime import Session
+
+PHOTOS = Path(__file__).parents[3] / "examples/photos"
 
 Encode = Callable[..., bytes]
 MakeDetector = Callable[..., Detector]
@@ -77,7 +80,7 @@ def _slow(
 ) -> list[list[float]]:
     candidates = []
     for index, (px, py, side, _) in enumerate(make_priors(*transform.bucket).tolist()):
-        if scores[index] < threshold:
+        if scores[index] < threshold / 4:
             continue
         x, y, w, h = boxes[index]
         cx, cy = px + 0.1 * x * side, py + 0.1 * y * side
@@ -85,14 +88,24 @@ def _slow(
         marks = [0.1 * value * side + (py if k % 2 else px) for k, value in enumerate(points[index])]
         candidates.append((scores[index], (cx - half_w, cy - half_h, cx + half_w, cy + half_h), marks))
     candidates.sort(key=lambda candidate: -candidate[0])
-    kept: list[tuple[float, tuple[float, ...], list[float]]] = []
+    groups: list[list[tuple[float, tuple[float, ...], list[float]]]] = []
     for candidate in candidates:
-        # The thirty that are compared, and some more for those that lie outside of the photo.
-        if len(kept) < 60 and all(_overlap(candidate[1], other[1]) <= 0.4 for other in kept):
-            kept.append(candidate)
+        for group in groups:
+            if (overlap := _overlap(candidate[1], group[0][1])) > 0.4:
+                if overlap > 0.6 and candidate[0] > group[0][0] / 4:
+                    group.append(candidate)
+                break
+        else:
+            if candidate[0] >= threshold:
+                groups.append([candidate])
     faces = []
     sx, sy = transform.width / transform.scaled_width, transform.height / transform.scaled_height
-    for confidence, (left, top, right, bottom), marks in kept:
+    for group in groups:
+        confidence, total = group[0][0], sum(score**2 for score, _, _ in group)
+        left, top, right, bottom = (
+            sum(score**2 * corners[i] for score, corners, _ in group) / total for i in range(4)
+        )
+        marks = [sum(score**2 * points[i] for score, _, points in group) / total for i in range(10)]
         left, right = (min(max(v * sx, 0), transform.width) for v in (left, right))
         top, bottom = (min(max(v * sy, 0), transform.height) for v in (top, bottom))
         if right - left >= 1 and bottom - top >= 1:
@@ -241,6 +254,14 @@ def test_the_threshold_is_inclusive(encode: Encode, spot_detector: MakeDetector)
     above = DetectOptions(confidence_threshold=min(1.0, face.confidence + 1e-9))
     assert len(spot_detector(input_size=320).detect(data, at).faces) == 1
     assert len(spot_detector(input_size=320).detect(data, above).faces) == 0
+
+
+def test_a_threshold_moves_no_face(detector: Detector) -> None:
+    data = (PHOTOS / "group.jpg").read_bytes()
+    low = detector.detect(data, DetectOptions(confidence_threshold=0.1)).faces
+    high = detector.detect(data, DetectOptions(confidence_threshold=0.7)).faces
+    assert high
+    assert high == tuple(face for face in low if face.confidence >= 0.7)
 
 
 # ---------------------------------------------------------------- batches

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from featherface.nms import non_maximum_suppression
+from featherface.nms import non_maximum_suppression, suppress_and_vote
 
 
 def naive(boxes: list[list[float]], scores: list[float], threshold: float) -> list[int]:
@@ -66,3 +66,55 @@ def test_against_opencv(seed: int) -> None:
 
 def test_no_box() -> None:
     assert non_maximum_suppression(np.empty((0, 4)), np.empty(0), 0.4).shape == (0,)
+    assert suppress_and_vote(np.empty((0, 4)), np.empty(0), 0.4, least=0.0) == []
+
+
+# ---------------------------------------------------------------- votes
+
+
+@given(candidates(), st.sampled_from([0.0, 0.4, 0.75, 1.0]), st.integers(0, 10), st.integers(0, 9))
+def test_votes_change_nothing_in_what_is_kept(
+    found: tuple[list[list[float]], list[float]], threshold: float, limit: int, tenths: int
+) -> None:
+    boxes, scores, least = np.array(found[0]).reshape(-1, 4), np.array(found[1]), tenths / 10
+    kept = non_maximum_suppression(boxes, scores, threshold).tolist()
+    expected = [index for index in kept if scores[index] >= least]
+    elected = suppress_and_vote(boxes, scores, threshold, least=least)
+    assert [index for index, _ in elected] == expected
+    assert [index for index, _ in suppress_and_vote(boxes, scores, threshold, least=least, limit=limit)] == (
+        expected[:limit]
+    )
+
+
+@given(candidates(), st.sampled_from([0.0, 0.4, 0.75, 1.0]))
+def test_voters_agree_with_the_box_they_vote_for_and_vote_once(
+    found: tuple[list[list[float]], list[float]], threshold: float
+) -> None:
+    boxes, scores = np.array(found[0]).reshape(-1, 4), np.array(found[1])
+    voted: list[int] = []
+    for index, voters in suppress_and_vote(boxes, scores, threshold, least=0.0):
+        assert voters[0] == index
+        voted += voters.tolist()
+        for voter in voters[1:]:
+            # alone with it, the box would suppress the voter even at the higher of both overlaps
+            pair = np.array([boxes[index], boxes[voter]])
+            assert len(non_maximum_suppression(pair, np.array([1.0, 0.5]), max(threshold, 0.6))) == 1
+            assert scores[index] / 4 < scores[voter] <= scores[index]
+    assert len(voted) == len(set(voted))
+
+
+def test_who_votes() -> None:
+    box = [0.0, 0.0, 100.0, 100.0]
+    boxes = np.array(
+        [
+            box,
+            [0.0, 0.0, 100.0, 90.0],  # overlaps by 0.9
+            [0.0, 0.0, 100.0, 50.0],  # is suppressed, but overlaps by no more than half
+            [0.0, 0.0, 100.0, 95.0],  # is not confident enough
+            [300.0, 0.0, 400.0, 100.0],  # another face
+            [500.0, 0.0, 600.0, 100.0],  # no face at this threshold
+        ]
+    )
+    scores = np.array([0.8, 0.3, 0.7, 0.2, 0.6, 0.2])
+    elected = suppress_and_vote(boxes, scores, 0.4, least=0.5)
+    assert [(index, voters.tolist()) for index, voters in elected] == [(0, [0, 1]), (4, [4])]
