@@ -83,7 +83,7 @@ def suppress_and_vote(
     elected = []
     for best, rest, intersection, union in islice(rounds, limit):
         agreeing = (intersection > overlap * union) & (scores[rest] > VOTING_SHARE * scores[best])
-        elected.append((best, np.append(best, rest[agreeing])))
+        elected.append((best, np.concatenate([(best,), rest[agreeing]])))
     return elected
 
 

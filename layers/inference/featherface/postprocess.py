@@ -72,23 +72,29 @@ def read_outputs(outputs: Outputs, transform: Transform, settings: Settings) -> 
         corners, confidences, settings.nms_threshold, least=threshold, limit=settings.max_detections
     )
     best = np.array([index for index, _ in elected], dtype=np.intp)
-    voters = [votes for _, votes in elected]
-    weights = confidences**2
-    corners_in_photo = transform.to_photo(_mean(corners, weights, voters))
-    points = transform.to_photo(_mean(decode_landmarks(landmarks[kept], priors), weights, voters))
+    said = np.concatenate([corners, decode_landmarks(landmarks[kept], priors)], axis=1)
+    agreed = transform.to_photo(_mean(said, confidences**2, [voters for _, voters in elected]))
+    corners_in_photo, points = agreed[:, :4], agreed[:, 4:]
     faces = _faces(confidences[best], corners_in_photo, points, transform.width, transform.height)
     return Detections(transform.width, transform.height, faces)
 
 
 def _mean(
-    values: npt.NDArray[np.float32], weights: npt.NDArray[np.float64], voters: list[npt.NDArray[np.intp]]
+    values: npt.NDArray[np.float32], weights: npt.NDArray[np.float64], groups: list[npt.NDArray[np.intp]]
 ) -> npt.NDArray[np.float64]:
     """Return the weighted mean of each group of rows."""
-    means = np.empty((len(voters), values.shape[1]))
-    for row, group in enumerate(voters):
-        # Alone, a row stays what it is, to the last bit.
-        means[row] = values[group[0]] if len(group) == 1 else np.average(values[group], 0, weights[group])
-    return means
+    if not groups:
+        return np.empty((0, values.shape[1]))
+    rows = np.concatenate(groups)
+    sizes = np.array([len(group) for group in groups])
+    starts = np.cumsum(sizes) - sizes
+    sums = np.add.reduceat(values[rows] * weights[rows, None], starts, axis=0)
+    # Confidences may be zero where the threshold is, too.
+    means = sums / np.maximum(np.add.reduceat(weights[rows], starts), np.finfo(np.float64).tiny)[:, None]
+    # Alone, a row stays what it is, to the last bit.
+    alone = sizes == 1
+    means[alone] = values[rows[starts[alone]]]
+    return np.asarray(means)
 
 
 def _faces(
