@@ -32,9 +32,13 @@ def average(output: Path, last: Path, earlier: Sequence[tuple[Path, float]]) -> 
     Raises
     ------
     CheckpointError
-        If a checkpoint is not one that led to `last`, or the weights leave it nothing.
+        If a checkpoint is not one that led to `last`, the weights leave it nothing, or it is shifted.
     """
     model, entries = load_model(last)
+    if "shifts" in entries:
+        raise CheckpointError(
+            f"{last} is shifted: expected the checkpoint that it was made of, shift the mean"
+        )
     chain = stages(entries)
     weights = [weight for _, weight in earlier]
     share = 1 - math.fsum(weights)

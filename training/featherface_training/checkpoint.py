@@ -12,7 +12,16 @@ from .config import TrainSettings
 from .ema import AveragedModel
 from .models.featherface import FeatherFace, build_model
 
-__all__ = ["AFTERWARDS", "CheckpointError", "load_model", "resume", "save", "stages", "write"]
+__all__ = [
+    "AFTERWARDS",
+    "CheckpointError",
+    "last_stage",
+    "load_model",
+    "resume",
+    "save",
+    "stages",
+    "write",
+]
 
 
 AFTERWARDS = ("average", "shifts")
@@ -106,6 +115,11 @@ def stages(entries: dict[str, Any]) -> list[dict[str, Any]]:
     last = {"settings": entries["settings"], "steps": entries["step"]}
     last |= {name: entries[name] for name in AFTERWARDS if name in entries}
     return [*entries.get("history", ()), last]
+
+
+def last_stage(entries: dict[str, Any]) -> dict[str, Any]:
+    """Return what a copy of a checkpoint's weights must tell of their last run, as a checkpoint keeps it."""
+    return {name: entries[name] for name in ("settings", "step", *AFTERWARDS) if name in entries}
 
 
 def load_model(path: Path) -> tuple[FeatherFace, dict[str, Any]]:

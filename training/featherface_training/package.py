@@ -22,7 +22,7 @@ from featherface.priors import CENTRE_VARIANCE, LEVELS, SIZE_VARIANCE
 from featherface.resize import MEAN_BGR, STRIDE
 from featherface.structure import describe
 
-from .checkpoint import AFTERWARDS, load_model, stages
+from .checkpoint import last_stage, load_model, stages
 from .data.packed import PackedDataset
 from .evaluation import DIFFICULTIES, GroundTruth, evaluate, read_ground_truth
 from .evaluation.boxes import corners
@@ -176,9 +176,14 @@ def make_package(
     *history, last = stages(extra)
     training = {**last, "history": history, **notes}
     weights = folder / f"{stem}.pth"
-    told = {key: extra[key] for key in ("settings", "step", *AFTERWARDS) if key in extra}
     torch.save(
-        {"model": model.name, **told, "history": history, "model_state_dict": model.state_dict()}, weights
+        {
+            "model": model.name,
+            **last_stage(extra),
+            "history": history,
+            "model_state_dict": model.state_dict(),
+        },
+        weights,
     )
     structure = describe(fp32.read_bytes())
     parameters = int(structure.pop("parameters"))

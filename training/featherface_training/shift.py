@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from featherface.priors import LEVELS
 
-from .checkpoint import AFTERWARDS, CheckpointError, load_model, write
+from .checkpoint import CheckpointError, last_stage, load_model, write
 from .evaluation.boxes import overlaps
 from .evaluation.detectors import Candidates, ScoredBoxes, open_candidates
 from .evaluation.fit import training_photos
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 # Of 32 px there is none: the others move against it, a shift of all alike changes no order. Alone, a large
 # side gains little, for most faces have candidates of the next one as well: they move together, too.
-_DIRECTIONS = ((16,), (64,), (128,), (256,), (512,), (64, 128, 256, 512), (128, 256, 512), (256, 512))
+_DIRECTIONS = (*((side,) for side in SIDES if side != 32), *(SIDES[first:] for first in (2, 3, 4)))
 _LEAST = 0.02
 _OVERLAP = 0.4
 # as many as the inference path lets into its suppression
@@ -159,14 +159,12 @@ def shift(checkpoint: Path, output: Path, shifts: Mapping[int, float]) -> None:
         halves = torch.tensor([sign * shifts[side] / 2 for side in sides for sign in (-1, 1)])
         with torch.no_grad():
             head.classification.bias += halves
-    kept = {key: entries[key] for key in ("settings", "step", *AFTERWARDS) if key in entries}
-    told = {str(side): shifts[side] for side in SIDES}
     write(
         {
             "model": model.name,
-            **kept,
+            **last_stage(entries),
             "history": entries.get("history", []),
-            "shifts": told,
+            "shifts": {str(side): shifts[side] for side in SIDES},
             "model_state_dict": model.state_dict(),
         },
         output,

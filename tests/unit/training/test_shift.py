@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 
 from featherface.nms import non_maximum_suppression  # noqa: E402
 from featherface.priors import make_priors  # noqa: E402
+from featherface_training.average import average  # noqa: E402
 from featherface_training.checkpoint import CheckpointError, load_model, stages, write  # noqa: E402
 from featherface_training.config import TrainSettings  # noqa: E402
 from featherface_training.evaluation.detectors import Candidates  # noqa: E402
@@ -64,6 +65,13 @@ def test_the_checkpoint_tells_of_its_shifts_and_is_not_shifted_twice(checkpoint,
     with pytest.raises(CheckpointError, match="shifted already"):
         shift(tmp_path / "shifted.pt", tmp_path / "again.pt", SOME)
     assert not (tmp_path / "again.pt").exists()
+
+
+def test_a_mean_would_not_tell_of_shifts(checkpoint, tmp_path):
+    shift(checkpoint, tmp_path / "shifted.pt", SOME)
+    with pytest.raises(CheckpointError, match="shift the mean"):
+        average(tmp_path / "mean.pt", tmp_path / "shifted.pt", [(checkpoint, 0.5)])
+    assert not (tmp_path / "mean.pt").exists()
 
 
 @st.composite

@@ -122,9 +122,7 @@ def open_candidates(
         priors = make_priors(*transform.bucket)[kept]
         corners = transform.to_photo(decode_boxes(boxes[kept], priors))
         bounds = [transform.width, transform.height] * 2
-        return Candidates(
-            np.clip(corners, 0.0, bounds).astype(np.float64), margins[kept], priors[:, 2].astype(np.int64)
-        )
+        return Candidates(np.clip(corners, 0.0, bounds), margins[kept], priors[:, 2].astype(np.int64))
 
     return detect
 
