@@ -10,6 +10,7 @@ import onnx.numpy_helper
 import onnxruntime
 import torch
 
+from .alignment import align_channels
 from .checkpoint import load_model
 from .models.featherface import FeatherFace
 
@@ -29,7 +30,7 @@ def export_onnx(model: FeatherFace, path: Path) -> None:
     """Write the canonical graph: BN kept apart from its convolutions, every axis but the channels dynamic.
 
     Batch normalisation stays unfolded so that the trainable parameters can be counted from the file;
-    onnxruntime folds it when a session is made.
+    onnxruntime folds it when a session is made, as it does the padding of `align_channels`.
 
     Parameters
     ----------
@@ -66,6 +67,7 @@ def export_onnx(model: FeatherFace, path: Path) -> None:
     exported = onnx.load(str(temporary))
     _restore_parameters(exported.graph, model)
     _fix_reshapes(exported.graph)
+    align_channels(exported.graph)
     onnx.checker.check_model(exported, full_check=True)
     temporary.write_bytes(exported.SerializeToString())
     check_parity(model, temporary.read_bytes())

@@ -126,12 +126,17 @@ class _Reading:
             node = self.maker.get(name)
             if node is None or node.op_type not in through or not node.inputs:
                 break
+            if node.op_type == "Pad" and (len(node.inputs) != 2 or node.attributes):
+                break  # with something else than zeros
             name = node.inputs[0]
         return name
 
     def tensor(self, name: str) -> Tensor | None:
-        """Return the initializer behind a name; Identity nodes are looked through."""
-        return self.graph.initializers.get(self.trace(name, ("Identity",)))
+        """Return the initializer behind a name; Identity nodes and paddings with zeros are looked through.
+
+        Channels of zeros that make a width a multiple of what kernels are quick with are no parameters.
+        """
+        return self.graph.initializers.get(self.trace(name, ("Identity", "Pad")))
 
     def tensor_elements(self, name: str) -> int:
         tensor = self.tensor(name)

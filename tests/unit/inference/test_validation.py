@@ -217,6 +217,23 @@ def test_weights_outside_of_the_architecture(published: Callable[[str], bytes]) 
         describe(model.SerializeToString())
 
 
+def test_only_paddings_with_zeros_are_looked_through(published: Callable[[str], bytes]) -> None:
+    model = onnx.load_from_string(published("nano"))
+    graph = model.graph
+    first = next(node for node in graph.node if node.op_type == "Conv")
+    weight = next(t for t in graph.initializer if t.name == first.input[1])
+    ends = numpy_helper.from_array(np.array([0, 0, 0, 0, 8, 0, 0, 0]), "ends")
+    ones = numpy_helper.from_array(np.array(1, np.float32), "ones")
+    graph.initializer.extend([ends, ones])
+    pad = onnx.helper.make_node("Pad", [weight.name, "ends"], ["padded"])
+    graph.node.insert(0, pad)
+    first.input[1] = "padded"
+    assert describe(model.SerializeToString()) == describe(published("nano"))
+    graph.node[0].input.append("ones")
+    with pytest.raises(ModelStructureError, match="belong to no part of the architecture"):
+        describe(model.SerializeToString())
+
+
 def test_a_manifest_that_leaves_facts_out(tmp_path: Path, published: Callable[[str], bytes]) -> None:
     data = published("nano")
     (tmp_path / "m.onnx").write_bytes(data)

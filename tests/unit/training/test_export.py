@@ -1,9 +1,12 @@
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
 
 from featherface.structure import describe  # noqa: E402
+from featherface_training.alignment import AlignmentError, align_channels  # noqa: E402
 from featherface_training.checkpoint import save  # noqa: E402
 from featherface_training.config import TrainSettings  # noqa: E402
 from featherface_training.ema import AveragedModel  # noqa: E402
@@ -43,6 +46,38 @@ def test_batch_norm_is_not_folded_and_axes_are_dynamic(exported):
     shape = graph.graph.input[0].type.tensor_type.shape.dim
     assert [d.dim_param or d.dim_value for d in shape] == ["batch", 3, "height", "width"]
     assert tuple(o.name for o in graph.graph.output) == OUTPUT_NAMES
+
+
+def test_wide_maps_have_channels_in_fours_once_a_session_is_made(exported, tmp_path):
+    model, path = exported
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(tmp_path / "folded.onnx")
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    graph = onnx.load(options.optimized_model_filepath).graph
+    weights = {t.name: t.dims for t in graph.initializer}
+    convolutions = [n for n in graph.node if n.op_type == "Conv"]
+    odd = {n.name for n in convolutions if weights[n.input[1]][1] > 16 and weights[n.input[1]][1] % 4}
+    # the heads pick 74 of V1's 76
+    assert all(name.startswith("/heads.") for name in odd)
+    assert not any(n.op_type == "Pad" for n in graph.node)
+    assert any(n.op_type == "Pad" for n in onnx.load(str(path)).graph.node) == (model.name == "v1")
+
+
+@pytest.mark.parametrize("operator", ["Softmax", "Exp", "Transpose"])
+def test_an_operator_that_might_mix_or_move_padded_channels_is_refused(operator):
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Conv", ["x", "w"], ["wide"]),
+            onnx.helper.make_node(operator, ["wide"], ["y"], name="after"),
+        ],
+        "small",
+        [],
+        [],
+        [onnx.numpy_helper.from_array(np.ones((18, 3, 1, 1), np.float32), "w")],
+    )
+    with pytest.raises(AlignmentError, match=f"{operator} after takes padded channels"):
+        align_channels(graph)
 
 
 def test_parity_notices_one_changed_weight(exported):
