@@ -1,0 +1,171 @@
+"""How the published weights came about: `recipe.toml` wires the stages, the packages keep their settings."""
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featherface.packages import find_models_folder
+
+from .config import TrainSettings
+from .package import NAMES
+
+__all__ = ["Recipe", "RecipeError", "Stage", "plan", "read_recipe", "table"]
+
+# runs of releases 0.1.0 and 0.2.0, whose weights the first stages start from
+_EARLIER = 2
+
+
+class RecipeError(ValueError):
+    """The recipe can't be followed with what is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One run, and what is made of its weights.
+
+    Attributes
+    ----------
+    name : str
+        Such as "v1-4": the model and the number.
+    start : str
+        What it starts from: "release", or a stage's "NAME/last" or "NAME/mean".
+    settings : TrainSettings
+    steps : int
+        How many steps of the settings' schedule are made.
+    teachers : tuple of str
+        Stages' weights, "tiny" or "yunet".
+    backbone : str or None
+        Whose backbone replaces that of `start`.
+    mean : mapping of str to float
+        Earlier weights and their shares of "NAME/mean"; empty if there is none.
+    shifted : bool
+        Whether the class heads' biases are fitted, which makes "NAME/shifted".
+    """
+
+    name: str
+    start: str
+    settings: TrainSettings
+    steps: int
+    teachers: tuple[str, ...] = ()
+    backbone: str | None = None
+    mean: Mapping[str, float] | None = None
+    shifted: bool = False
+
+    def sources(self) -> list[str]:
+        """Name what must be there before."""
+        named = [self.start, *self.teachers, *(self.mean or ()), *([self.backbone] if self.backbone else ())]
+        return [source for source in named if "/" in source]
+
+    def model(self) -> str:
+        """Return "v1" or "nano"."""
+        return self.name.rpartition("-")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All stages, in an order in which they can be run.
+
+    Attributes
+    ----------
+    stages : dict of str to Stage
+    final : dict of str to str
+        By model, the weights that were published.
+    release : dict of str to dict
+        By model, where the weights lie that its first stage starts from: `path` and `sha256`; and `commit`.
+    """
+
+    stages: dict[str, Stage]
+    final: dict[str, str]
+    release: dict[str, Any]
+
+
+def read_recipe(path: Path | None = None, models: Path | None = None) -> Recipe:
+    """Read a recipe and the settings of its stages.
+
+    Parameters
+    ----------
+    path : Path or None
+        The TOML file; the published models' if omitted.
+    models : Path or None
+        Folder of the packages; the installed one if omitted.
+
+    Raises
+    ------
+    RecipeError
+        If it names other stages than the packages keep settings of, or weights of no earlier stage.
+    """
+    raw = tomllib.loads((path or Path(__file__).with_name("recipe.toml")).read_text())
+    stages: dict[str, Stage] = {}
+    for model in raw["final"]:
+        config = (models or find_models_folder()) / NAMES[model][1] / "deployment_config.json"
+        told = json.loads(config.read_text())["training"]
+        kept = [*told["history"], told][_EARLIER:]
+        names = [name for name in raw["stages"] if name.rpartition("-")[0] == model]
+        if names != [f"{model}-{i + 1}" for i in range(len(kept))]:
+            raise RecipeError(
+                f"expected {len(kept)} stages of {model} in a row, as {config} has, got {names}"
+            )
+        for name, entry in zip(names, kept, strict=True):
+            wiring: dict[str, Any] = raw["stages"][name]
+            stages[name] = Stage(
+                name,
+                settings=TrainSettings.from_dict(entry["settings"]),
+                steps=entry["steps"],
+                **{k: tuple(v) if isinstance(v, list) else v for k, v in wiring.items()},
+            )
+    recipe = Recipe({name: stages[name] for name in raw["stages"]}, raw["final"], raw["release"])
+    made = set[str]()
+    for stage in recipe.stages.values():
+        if missing := [source for source in stage.sources() if source not in made]:
+            raise RecipeError(f"{stage.name} needs {missing[0]}, which no stage before it makes")
+        made.add(f"{stage.name}/last")
+        made.update(f"{stage.name}/{kind}" for kind in ("mean", "shifted") if getattr(stage, kind))
+    return recipe
+
+
+def plan(recipe: Recipe, weights: str) -> list[Stage]:
+    """Return the stages that weights such as "nano-16/shifted" need, in order."""
+    waiting, needed = [weights], set[str]()
+    while waiting:
+        name = waiting.pop().partition("/")[0]
+        if name not in needed:
+            needed.add(name)
+            waiting.extend(recipe.stages[name].sources())
+    return [stage for stage in recipe.stages.values() if stage.name in needed]
+
+
+def _row(stage: Stage) -> dict[str, str]:
+    s = stage.settings
+    lessons = [
+        name
+        for name, weight in (("classes", s.distillation.alpha), ("boxes", s.distillation.box_weight))
+        if weight
+    ]
+    if s.distillation.feature_weight:
+        whose = "FeatherFace's features" if s.distillation.feature_teachers == "ours" else "features"
+        lessons.append(f"{whose} x {s.distillation.feature_weight:g}")
+    taught = f"{', '.join(stage.teachers)}: {', '.join(lessons)}" if stage.teachers else "labels alone"
+    close = f", {s.augmentation.close_up:.0%} close-ups" if s.augmentation.close_up else ""
+    means = [f"{share:g} of {source}" for source, share in (stage.mean or {}).items()]
+    after = [f"mean with {', '.join(means)}"] * bool(means) + ["shifted"] * stage.shifted
+    return {
+        "stage": stage.name,
+        "from": stage.start + (f", backbone of {stage.backbone}" if stage.backbone else ""),
+        "taught by": taught,
+        "steps": f"{stage.steps:,} of {s.batch} crops",
+        "crops": f"{', '.join(map(str, s.sizes))} px, sides up to {max(s.augmentation.scales):g}{close}",
+        "matching": s.loss.matching + (f", {s.loss.outside:g} px beside" if s.loss.outside else ""),
+        "trained": ", ".join(s.parts) or "all",
+        "statistics": "frozen" if s.frozen_statistics else "of batches",
+        "afterwards": ", ".join(after),
+    }
+
+
+def table(stages: Sequence[Stage]) -> str:
+    """Return the stages as a Markdown table, one a row."""
+    rows = [_row(stage) for stage in stages]
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -1,0 +1,202 @@
+"""Train a published model from its first stage to its last: `python -m featherface_training.reproduce -h`.
+
+What is done already, whole or in part, is not done again.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from . import average, shift, train
+from .package import NAMES
+from .recipe import Recipe, RecipeError, Stage, plan, read_recipe, table
+
+__all__ = ["main", "reproduce"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """Where everything lies."""
+
+    recipe: Recipe
+    runs: Path
+    files: Mapping[str, Path]
+    extras: Mapping[str, str]
+    wider: Path
+    labels: Path
+    common: Sequence[str]
+
+    def file(self, source: str, stage: Stage) -> Path:
+        if "/" in source:
+            return self.runs / f"{source}.pt"
+        key = f"release-{stage.model()}" if source == "release" else source
+        if key in self.files:
+            return self.files[key]
+        hint = f"give it as --file {key}=FILE"
+        if source == "release":
+            there = f"{self.recipe.release['commit']}:{self.recipe.release[stage.model()]['path']}"
+            hint += f", which `git show {there} > FILE` writes"
+        raise RecipeError(f"{stage.name} needs {key}: {hint}")
+
+    def check(self, stages: Sequence[Stage]) -> None:
+        """Tell what is missing before the first step rather than hours later."""
+        for stage in stages:
+            for source in (stage.start, *stage.teachers, *([stage.backbone] if stage.backbone else ())):
+                path = self.file(source, stage)
+                if "/" not in source and not path.is_file():
+                    raise RecipeError(f"{stage.name} needs {path}, which is not there")
+                if source == "release":
+                    wanted = self.recipe.release[stage.model()]["sha256"]
+                    if hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
+                        raise RecipeError(f"{path} is not the release's: expected the SHA-256 {wanted}")
+            if missing := sorted(set(stage.settings.shares) - set(self.extras)):
+                raise RecipeError(f"{stage.name} needs --extra {missing[0]}=LABELS:PHOTOS")
+
+    def done(self, stage: Stage) -> int:
+        """Return how many steps are made."""
+        last = self.runs / stage.name / "last.pt"
+        return torch.load(last, map_location="cpu", weights_only=True)["step"] if last.is_file() else 0
+
+    def make(self, stage: Stage) -> None:
+        folder = self.runs / stage.name
+        last, mean, shifted = (folder / f"{name}.pt" for name in ("last", "mean", "shifted"))
+        if self.done(stage) < stage.steps:
+            folder.mkdir(parents=True, exist_ok=True)
+            settings = folder / "settings.json"
+            settings.write_text(json.dumps(stage.settings.to_dict(), indent=1))
+            arguments = ["--run", str(folder), "--settings", str(settings)]
+            arguments += ["--start", str(self.file(stage.start, stage)), "--stop-after", str(stage.steps)]
+            if stage.backbone:
+                arguments += ["--backbone", str(self.file(stage.backbone, stage))]
+            for teacher in stage.teachers:
+                arguments += ["--teacher", str(self.file(teacher, stage))]
+            for name in stage.settings.shares:
+                arguments += ["--extra", f"{name}={self.extras[name]}"]
+            train.main([*arguments, "--wider", str(self.wider), "--labels", str(self.labels), *self.common])
+        if stage.mean and not mean.is_file():
+            shares = [f"--with={self.file(source, stage)}={share}" for source, share in stage.mean.items()]
+            average.main([str(mean), str(last), *shares])
+        if stage.shifted and not shifted.is_file():
+            source = mean if stage.mean else last
+            shift.main([str(source), str(shifted), "--wider", str(self.wider), "--labels", str(self.labels)])
+
+
+def reproduce(
+    recipe: Recipe,
+    model: str,
+    runs: Path,
+    *,
+    wider: Path,
+    labels: Path,
+    packs: Path,
+    files: Mapping[str, Path],
+    extras: Mapping[str, str],
+    options: Sequence[str] = (),
+) -> Path:
+    """Make the weights of a published model, stage by stage, and return their checkpoint.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    model : {"v1", "nano"}
+        Nano needs stages of V1, its teacher.
+    runs : Path
+        Receives a folder a stage. A stage that is there is not made again, one that was cut goes on.
+    wider, labels, packs : Path
+        As for `featherface_training.train`.
+    files : mapping of str to Path
+        "tiny", "yunet", "release-v1", "release-nano": as far as the stages need them.
+    extras : mapping of str to str
+        LABELS:PHOTOS of the other data sets, by name.
+    options : sequence of str
+        More arguments of `featherface_training.train`, such as "--threads".
+
+    Raises
+    ------
+    RecipeError
+        If something is missing, before anything is trained.
+    """
+    stages = plan(recipe, recipe.final[model])
+    bench = _Bench(recipe, runs, files, extras, wider, labels, ("--pack", str(packs), *options))
+    bench.check(stages)
+    for i, stage in enumerate(stages):
+        log.info(
+            "stage %d of %d: %s, %d of %d steps made",
+            i + 1,
+            len(stages),
+            stage.name,
+            bench.done(stage),
+            stage.steps,
+        )
+        bench.make(stage)
+    return runs / f"{recipe.final[model]}.pt"
+
+
+def _pairs(items: Sequence[str], parser: argparse.ArgumentParser, option: str) -> dict[str, str]:
+    pairs = [item.partition("=") for item in items]
+    if wrong := [item for item, (_, sign, _) in zip(items, pairs, strict=True) if not sign]:
+        parser.error(f"{option}: expected NAME=VALUE, got {wrong[0]!r}")
+    return {name: value for name, _, value in pairs}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m featherface_training.reproduce", description=__doc__)
+    parser.add_argument("model", choices=sorted(NAMES))
+    parser.add_argument("--plan", action="store_true", help="print the stages as a table and train nothing")
+    parser.add_argument("--wider", type=Path, help="WIDER FACE root, whole or partial")
+    parser.add_argument("--labels", type=Path, help="train labels, RetinaFace label.txt[.gz]")
+    parser.add_argument("--pack", type=Path, help="folder for the packed data sets")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="a folder a stage (default runs)")
+    parser.add_argument(
+        "--file",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="tiny, yunet: teachers' .onnx; release-v1, release-nano: weights to start from",
+    )
+    parser.add_argument("--extra", action="append", default=[], metavar="NAME=LABELS:PHOTOS")
+    parser.add_argument("--device", help="as for featherface_training.train")
+    parser.add_argument("--threads", help="the same")
+    parser.add_argument("--workers", help="the same")
+    args = parser.parse_args(arguments)
+    recipe = read_recipe()
+    if args.plan:
+        print(table(plan(recipe, recipe.final[args.model])))
+        return
+    if absent := [name for name in ("wider", "labels", "pack") if getattr(args, name) is None]:
+        parser.error(f"--{absent[0]} is needed")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    options = [
+        part
+        for name in ("device", "threads", "workers")
+        if getattr(args, name)
+        for part in (f"--{name}", getattr(args, name))
+    ]
+    try:
+        made = reproduce(
+            recipe,
+            args.model,
+            args.runs,
+            wider=args.wider,
+            labels=args.labels,
+            packs=args.pack,
+            files={name: Path(value) for name, value in _pairs(args.file, parser, "--file").items()},
+            extras=_pairs(args.extra, parser, "--extra"),
+            options=options,
+        )
+    except RecipeError as error:
+        parser.error(str(error))
+    print(made)
+
+
+if __name__ == "__main__":
+    main()
