@@ -3,7 +3,7 @@
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +51,17 @@ class Stage:
     steps: int
     teachers: tuple[str, ...] = ()
     backbone: str | None = None
-    mean: Mapping[str, float] | None = None
+    mean: Mapping[str, float] = field(default_factory=dict)
     shifted: bool = False
 
     def sources(self) -> list[str]:
-        """Name what must be there before."""
-        named = [self.start, *self.teachers, *(self.mean or ()), *([self.backbone] if self.backbone else ())]
-        return [source for source in named if "/" in source]
+        """Name all weights that it takes: other stages', and those of files."""
+        backbone = [self.backbone] if self.backbone else []
+        return [self.start, *self.teachers, *backbone, *self.mean]
+
+    def stages_before(self) -> list[str]:
+        """Name those of `sources` that other stages make."""
+        return [source for source in self.sources() if "/" in source]
 
     def model(self) -> str:
         """Return "v1" or "nano"."""
@@ -119,7 +123,7 @@ def read_recipe(path: Path | None = None, models: Path | None = None) -> Recipe:
     recipe = Recipe({name: stages[name] for name in raw["stages"]}, raw["final"], raw["release"])
     made = set[str]()
     for stage in recipe.stages.values():
-        if missing := [source for source in stage.sources() if source not in made]:
+        if missing := [source for source in stage.stages_before() if source not in made]:
             raise RecipeError(f"{stage.name} needs {missing[0]}, which no stage before it makes")
         made.add(f"{stage.name}/last")
         made.update(f"{stage.name}/{kind}" for kind in ("mean", "shifted") if getattr(stage, kind))
@@ -133,7 +137,7 @@ def plan(recipe: Recipe, weights: str) -> list[Stage]:
         name = waiting.pop().partition("/")[0]
         if name not in needed:
             needed.add(name)
-            waiting.extend(recipe.stages[name].sources())
+            waiting.extend(recipe.stages[name].stages_before())
     return [stage for stage in recipe.stages.values() if stage.name in needed]
 
 
@@ -149,7 +153,7 @@ def _row(stage: Stage) -> dict[str, str]:
         lessons.append(f"{whose} x {s.distillation.feature_weight:g}")
     taught = f"{', '.join(stage.teachers)}: {', '.join(lessons)}" if stage.teachers else "labels alone"
     close = f", {s.augmentation.close_up:.0%} close-ups" if s.augmentation.close_up else ""
-    means = [f"{share:g} of {source}" for source, share in (stage.mean or {}).items()]
+    means = [f"{share:g} of {source}" for source, share in stage.mean.items()]
     after = [f"mean with {', '.join(means)}"] * bool(means) + ["shifted"] * stage.shifted
     return {
         "stage": stage.name,

@@ -49,7 +49,7 @@ class _Bench:
     def check(self, stages: Sequence[Stage]) -> None:
         """Tell what is missing before the first step rather than hours later."""
         for stage in stages:
-            for source in (stage.start, *stage.teachers, *([stage.backbone] if stage.backbone else ())):
+            for source in stage.sources():
                 path = self.file(source, stage)
                 if "/" not in source and not path.is_file():
                     raise RecipeError(f"{stage.name} needs {path}, which is not there")
@@ -68,7 +68,9 @@ class _Bench:
     def make(self, stage: Stage) -> None:
         folder = self.runs / stage.name
         last, mean, shifted = (folder / f"{name}.pt" for name in ("last", "mean", "shifted"))
-        if self.done(stage) < stage.steps:
+        steps = self.done(stage)
+        log.info("%s: %d of %d steps made", stage.name, steps, stage.steps)
+        if steps < stage.steps:
             folder.mkdir(parents=True, exist_ok=True)
             settings = folder / "settings.json"
             settings.write_text(json.dumps(stage.settings.to_dict(), indent=1))
@@ -128,14 +130,7 @@ def reproduce(
     bench = _Bench(recipe, runs, files, extras, wider, labels, ("--pack", str(packs), *options))
     bench.check(stages)
     for i, stage in enumerate(stages):
-        log.info(
-            "stage %d of %d: %s, %d of %d steps made",
-            i + 1,
-            len(stages),
-            stage.name,
-            bench.done(stage),
-            stage.steps,
-        )
+        log.info("stage %d of %d", i + 1, len(stages))
         bench.make(stage)
     return runs / f"{recipe.final[model]}.pt"
 
