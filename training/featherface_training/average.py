@@ -32,12 +32,12 @@ def average(output: Path, last: Path, earlier: Sequence[tuple[Path, float]]) -> 
     Raises
     ------
     CheckpointError
-        If a checkpoint is not one that led to `last`, the weights leave it nothing, or it is shifted.
+        If a checkpoint is not one that led to `last`, the weights leave it nothing, or its heads are fitted.
     """
     model, entries = load_model(last)
-    if "shifts" in entries:
+    if "ranking" in entries:
         raise CheckpointError(
-            f"{last} is shifted: expected the checkpoint that it was made of, shift the mean"
+            f"{last} has fitted heads: expected the checkpoint that it was made of, fit those of the mean"
         )
     chain = stages(entries)
     weights = [weight for _, weight in earlier]

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-AFTERWARDS = ("average", "shifts")
+AFTERWARDS = ("average", "ranking")
 """Entries that tell what was done to a run's weights without training."""
 
 
@@ -110,7 +110,7 @@ def stages(entries: dict[str, Any]) -> list[dict[str, Any]]:
     list of dict
         A run each, the last one's at the end: `settings`, `steps`, and what was done to its weights
         afterwards: `average`, where they were averaged with those of earlier stages (`stage`, counted from 1,
-        and `weight`), and `shifts`, see `featherface_training.shift`.
+        and `weight`), and `ranking`, see `featherface_training.ranking`.
     """
     last = {"settings": entries["settings"], "steps": entries["step"]}
     last |= {name: entries[name] for name in AFTERWARDS if name in entries}

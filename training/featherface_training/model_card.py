@@ -48,6 +48,10 @@ on average {measured["error"]:.3f} apart.
 """
 
 
+def _size(size: int | str) -> str:
+    return "their own size" if size == "original" else f"{size} px"
+
+
 def model_card(title: str, configuration: dict[str, Any]) -> str:
     """Return the card as Markdown.
 
@@ -74,11 +78,11 @@ def model_card(title: str, configuration: dict[str, Any]) -> str:
         averaged = training["average"]
         shares = " and ".join(f"{stage['weight']:.0%} of stage {stage['stage']}'s" for stage in averaged)
         before += f" The weights are a mean: {shares}."
-    if "shifts" in training:
-        shifts = ", ".join(f"{value:+.2f} at {side} px" for side, value in training["shifts"].items())
+    if "ranking" in training:
+        fitted = training["ranking"]
         before += (
-            " The margins of face over background were shifted by the priors' side afterwards, fitted to "
-            f"photos of train: {shifts}."
+            " The last layer of the class heads was fitted afterwards to the average precision of "
+            f"{fitted['photos']:,} of these photos, at {' and '.join(_size(one) for one in fitted['sizes'])}."
         )
     *most, last = map(str, sorted(set(settings["sizes"])))
     sides = f"{', '.join(most)} and {last}" if most else last

@@ -41,8 +41,8 @@ class Stage:
         Whose backbone replaces that of `start`.
     mean : mapping of str to float
         Earlier weights and their shares of "NAME/mean"; empty if there is none.
-    shifted : bool
-        Whether the class heads' biases are fitted, which makes "NAME/shifted".
+    ranked : bool
+        Whether the class heads are fitted to average precision, which makes "NAME/ranked".
     """
 
     name: str
@@ -52,7 +52,7 @@ class Stage:
     teachers: tuple[str, ...] = ()
     backbone: str | None = None
     mean: Mapping[str, float] = field(default_factory=dict)
-    shifted: bool = False
+    ranked: bool = False
 
     def sources(self) -> list[str]:
         """Name all weights that it takes: other stages', and those of files."""
@@ -126,12 +126,12 @@ def read_recipe(path: Path | None = None, models: Path | None = None) -> Recipe:
         if missing := [source for source in stage.stages_before() if source not in made]:
             raise RecipeError(f"{stage.name} needs {missing[0]}, which no stage before it makes")
         made.add(f"{stage.name}/last")
-        made.update(f"{stage.name}/{kind}" for kind in ("mean", "shifted") if getattr(stage, kind))
+        made.update(f"{stage.name}/{kind}" for kind in ("mean", "ranked") if getattr(stage, kind))
     return recipe
 
 
 def plan(recipe: Recipe, weights: str) -> list[Stage]:
-    """Return the stages that weights such as "nano-16/shifted" need, in order."""
+    """Return the stages that weights such as "nano-16/ranked" need, in order."""
     waiting, needed = [weights], set[str]()
     while waiting:
         name = waiting.pop().partition("/")[0]
@@ -154,7 +154,7 @@ def _row(stage: Stage) -> dict[str, str]:
     taught = f"{', '.join(stage.teachers)}: {', '.join(lessons)}" if stage.teachers else "labels alone"
     close = f", {s.augmentation.close_up:.0%} close-ups" if s.augmentation.close_up else ""
     means = [f"{share:g} of {source}" for source, share in stage.mean.items()]
-    after = [f"mean with {', '.join(means)}"] * bool(means) + ["shifted"] * stage.shifted
+    after = [f"mean with {', '.join(means)}"] * bool(means) + ["class heads fitted"] * stage.ranked
     return {
         "stage": stage.name,
         "from": stage.start + (f", backbone of {stage.backbone}" if stage.backbone else ""),

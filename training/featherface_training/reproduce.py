@@ -13,8 +13,9 @@ from pathlib import Path
 
 import torch
 
-from . import average, shift, train
+from . import average, train
 from .package import NAMES
+from .ranking import cli as ranking
 from .recipe import Recipe, RecipeError, Stage, plan, read_recipe, table
 
 __all__ = ["main", "reproduce"]
@@ -67,7 +68,7 @@ class _Bench:
 
     def make(self, stage: Stage) -> None:
         folder = self.runs / stage.name
-        last, mean, shifted = (folder / f"{name}.pt" for name in ("last", "mean", "shifted"))
+        last, mean, ranked = (folder / f"{name}.pt" for name in ("last", "mean", "ranked"))
         steps = self.done(stage)
         log.info("%s: %d of %d steps made", stage.name, steps, stage.steps)
         if steps < stage.steps:
@@ -86,9 +87,9 @@ class _Bench:
         if stage.mean and not mean.is_file():
             shares = [f"--with={self.file(source, stage)}={share}" for source, share in stage.mean.items()]
             average.main([str(mean), str(last), *shares])
-        if stage.shifted and not shifted.is_file():
+        if stage.ranked and not ranked.is_file():
             source = mean if stage.mean else last
-            shift.main([str(source), str(shifted), "--wider", str(self.wider), "--labels", str(self.labels)])
+            ranking.main([str(source), str(ranked), "--wider", str(self.wider), "--labels", str(self.labels)])
 
 
 def reproduce(

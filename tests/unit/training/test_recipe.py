@@ -22,11 +22,11 @@ v1 = {{ path = "v1.pth", sha256 = "{v1}" }}
 nano = {{ path = "nano.pth", sha256 = "{nano}" }}
 [final]
 v1 = "v1-2/mean"
-nano = "nano-1/shifted"
+nano = "nano-1/ranked"
 [stages]
 v1-1 = {{ start = "release" }}
 v1-2 = {{ start = "v1-1/last", mean = {{ "v1-1/last" = 0.25 }} }}
-nano-1 = {{ start = "release", backbone = "v1-1/last", teachers = ["v1-2/mean"], shifted = true }}
+nano-1 = {{ start = "release", backbone = "v1-1/last", teachers = ["v1-2/mean"], ranked = true }}
 """
 SMALL = {"epochs": 1, "batch": 2, "sizes": [64], "bf16": False, "warmup_steps": 0}
 
@@ -39,11 +39,11 @@ def test_the_published_recipe_tells_what_the_packages_tell(model):
     final, _, kind = recipe.final[model].partition("/")
     own = [stage for stage in recipe.stages.values() if stage.model() == model]
     assert own[-1].name == final
-    assert (kind == "shifted") == ("shifts" in told)
+    assert (kind == "ranked") == ("ranking" in told)
     for i, stage in enumerate(own):
         entry = [*told["history"], told][i + 2]
         used = own[i + 1].start if stage is not own[-1] else recipe.final[model]
-        averaged = used == f"{stage.name}/mean" or (kind == "shifted" and stage is own[-1] and stage.mean)
+        averaged = used == f"{stage.name}/mean" or (kind == "ranked" and stage is own[-1] and stage.mean)
         assert bool(averaged) == ("average" in entry)
         if averaged:
             shares = {int(name.split("/")[0].split("-")[1]) + 2: w for name, w in stage.mean.items()}
@@ -90,10 +90,10 @@ def _reproduce(recipe, model, wider, folder, files):
 def test_stages_are_made_once_and_lead_to_the_final_weights(small, wider, tmp_path):
     recipe, files = small
     made = _reproduce(recipe, "nano", wider, tmp_path, files)
-    assert made == tmp_path / "runs" / "nano-1" / "shifted.pt"
+    assert made == tmp_path / "runs" / "nano-1" / "ranked.pt"
     model, entries = load_model(made)
     assert model.name == "nano"
-    assert "shifts" in stages(entries)[-1]
+    assert "ranking" in stages(entries)[-1]
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.pt")}
     assert {path.parent.name for path in written} == {"v1-1", "v1-2", "nano-1"}
     # a run that was cut after its mean's first stage makes the rest alone
@@ -101,7 +101,7 @@ def test_stages_are_made_once_and_lead_to_the_final_weights(small, wider, tmp_pa
         path.unlink()
     assert _reproduce(recipe, "nano", wider, tmp_path, files) == made
     again = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.pt")}
-    assert {path.name for path in again if again[path] != written[path]} == {"mean.pt", "shifted.pt"}
+    assert {path.name for path in again if again[path] != written[path]} == {"mean.pt", "ranked.pt"}
 
 
 def test_what_is_missing_is_told_before_anything_is_trained(small, wider, tmp_path):

@@ -1,7 +1,7 @@
 """What turns a photo's bytes into scored boxes: our deployed path, and a peer for checking the protocol."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from featherface import Detections, Detector, Settings
 from featherface.detector import ModelInfo, PreparedImage
 from featherface.images import decode
-from featherface.priors import decode_boxes, make_priors
 from featherface.resize import plan, to_model_input
 from featherface.runtime import OUTPUTS, Session
 
@@ -19,14 +18,13 @@ from .errors import EvaluationError
 from .peers import Peer
 
 __all__ = [
-    "Candidates",
     "ScoredBoxes",
     "Size",
     "featherface_detector",
-    "open_candidates",
     "open_detector",
     "open_faces",
     "peer_detector",
+    "prepare",
 ]
 
 ScoredBoxes = NDArray[np.float64]
@@ -67,64 +65,13 @@ def _detector(model: str, settings: Settings) -> Detector:
     return Detector(session, info, settings)
 
 
-def _prepare(data: bytes, size: Size, settings: Settings) -> PreparedImage:
+def prepare(data: bytes, size: Size, settings: Settings) -> PreparedImage:
+    """Decode a photo at its full resolution, and lay it out for the network."""
     # Not Detector.prepare: its sizes stop at 1024, and an evaluation must not depend on scaled decoding.
     photo = decode(data, limits=settings.image_limits)
     side = max(photo.width, photo.height) if size == "original" else size
     transform = plan(photo.width, photo.height, side, settings.fit)
     return PreparedImage(to_model_input(photo, transform), transform)
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """What a network says of one photo before anything is suppressed.
-
-    Attributes
-    ----------
-    corners : ndarray, shape (K, 4), float64
-        Left, top, right, bottom in pixels of the photo, clipped to it.
-    margins : ndarray, shape (K,), float64
-        Logit of face less logit of background.
-    sides : ndarray, shape (K,), int64
-        Of the priors that they come from, pixels of the network's input.
-    """
-
-    corners: NDArray[np.float64]
-    margins: NDArray[np.float64]
-    sides: NDArray[np.int64]
-
-
-def open_candidates(
-    path: Path, size: Size, *, least: float, threads: int = 0
-) -> Callable[[bytes], Candidates]:
-    """Open one of our models for all that it takes for faces, by how much or how little.
-
-    Parameters
-    ----------
-    path : Path
-        An `.onnx` or a checkpoint.
-    size : int or "original"
-        The long side in pixels.
-    least : float
-        Margin that a candidate has at least.
-    threads : int
-        Of the session; 0 for all.
-    """
-    settings = Settings(threads=threads)
-    session = _session(path, settings)
-
-    def detect(data: bytes) -> Candidates:
-        prepared = _prepare(data, size, settings)
-        transform = prepared.transform
-        classes, boxes, _ = (output[0] for output in session.run(prepared.pixels[None]))
-        margins = classes[:, 1].astype(np.float64) - classes[:, 0]
-        kept = np.flatnonzero(margins >= least)
-        priors = make_priors(*transform.bucket)[kept]
-        corners = transform.to_photo(decode_boxes(boxes[kept], priors))
-        bounds = [transform.width, transform.height] * 2
-        return Candidates(np.clip(corners, 0.0, bounds), margins[kept], priors[:, 2].astype(np.int64))
-
-    return detect
 
 
 def open_faces(
@@ -149,7 +96,7 @@ def open_faces(
     detector = _detector(model, settings)
 
     def detect(data: bytes) -> Detections:
-        return detector.infer([_prepare(data, size, settings)])[0]
+        return detector.infer([prepare(data, size, settings)])[0]
 
     return detect
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .errors import EvaluationError
 from .ground_truth import GroundTruth, PhotoTruth
 
-__all__ = ["DIFFICULTIES", "Curve", "Evaluation", "Predictions", "evaluate"]
+__all__ = ["DIFFICULTIES", "Curve", "Evaluation", "Predictions", "evaluate", "protocol_overlaps"]
 
 DIFFICULTIES = ("easy", "medium", "hard")
 THRESHOLDS = 1000
@@ -47,8 +47,8 @@ Evaluation = dict[str, Curve]
 """By difficulty."""
 
 
-def _overlaps(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of (A, 4) and (B, 4) boxes, left, top, width, height."""
+def protocol_overlaps(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return intersection over union of boxes (A, 4) and (B, 4), left, top, width, height: shape (A, B)."""
     sides = [
         np.minimum((a[:, i] + a[:, i + 2])[:, None], b[:, i] + b[:, i + 2])
         - np.maximum(a[:, i, None], b[:, i])
@@ -113,7 +113,7 @@ def _accumulate(
     if not len(detections) or not len(photo.boxes):
         # as the official code does: detections on a photo without annotated faces are not counted
         return counts
-    overlaps = _overlaps(detections[:, :4], photo.boxes)
+    overlaps = protocol_overlaps(detections[:, :4], photo.boxes)
     above = np.searchsorted(-detections[:, 4], -thresholds, side="right")
     some = above > 0
     for row, difficulty in enumerate(DIFFICULTIES):

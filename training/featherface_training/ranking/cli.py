@@ -1,0 +1,107 @@
+"""The command line: `python -m featherface_training.ranking --help`."""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..evaluation.cli import parse_size
+from ..evaluation.detectors import Size
+from ..evaluation.fit import training_photos
+from ..evaluation.ground_truth import GroundTruth
+from .candidates import open_candidates
+from .fit import FitSettings, fit
+from .groups import LEAST_MARGIN, Groups, group, join
+from .heads import change_heads
+
+__all__ = ["main"]
+
+log = logging.getLogger(__name__)
+
+# of a random order of the photos, which the seed chooses
+_ALL = 1_000_000
+
+
+def _groups(
+    checkpoint: Path, size: Size, truth: GroundTruth, photos: dict[str, Path], threads: int, seed: int
+) -> dict[str, Groups]:
+    detect = open_candidates(checkpoint, size, least=LEAST_MARGIN, threads=threads)
+    random = np.random.default_rng(seed)
+    bar = tqdm(photos.items(), desc=f"size {size}", unit="photo", disable=None, leave=False)
+    return {name: group(detect(path.read_bytes()), truth[name], random) for name, path in bar}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m featherface_training.ranking",
+        description="Fit the class heads' last layer to average precision on training photos.",
+    )
+    default = FitSettings()
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("output", type=Path, help="checkpoint to write")
+    parser.add_argument("--wider", type=Path, required=True, help="WIDER FACE root, whole or partial")
+    parser.add_argument("--labels", type=Path, required=True, help="train labels, RetinaFace label.txt[.gz]")
+    parser.add_argument(
+        "--size",
+        type=parse_size,
+        action="append",
+        metavar="SIZE",
+        help="long side in pixels, or 'original'; repeat (default original and 640)",
+    )
+    parser.add_argument("--photos", type=int, default=_ALL, help="photos of train (default: all)")
+    parser.add_argument("--seed", type=int, default=1, help="which ones (default 1)")
+    parser.add_argument(
+        "--held-out", type=float, default=0.0, metavar="SHARE", help="of the photos that are measured alone"
+    )
+    parser.add_argument(
+        "--weights",
+        type=float,
+        nargs=3,
+        default=default.weights,
+        metavar=("EASY", "MEDIUM", "HARD"),
+        help="what the three average precisions count (default 1 1 2)",
+    )
+    parser.add_argument("--ridge", type=float, default=default.ridge, help=f"default {default.ridge}")
+    parser.add_argument("--steps", type=int, default=default.steps, help=f"default {default.steps}")
+    parser.add_argument("--threads", type=int, default=0, help="threads of the session (default: all)")
+    return parser
+
+
+def _told(precisions: Sequence[float]) -> str:
+    return " / ".join(f"{one:.4f}" for one in precisions)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    if not 0 <= args.held_out < 1:
+        parser.error(f"--held-out: expected a share of at least 0 and less than 1, got {args.held_out}")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    sizes: list[Size] = args.size or ["original", 640]
+    truth, photos = training_photos(args.wider, args.labels, args.photos, args.seed)
+    lists, apart = [], []
+    for size in sizes:
+        groups = list(_groups(args.checkpoint, size, truth, photos, args.threads, args.seed).values())
+        kept = len(groups) - int(args.held_out * len(groups))
+        lists.append(join(groups[:kept]))
+        apart += [join(groups[kept:])] if groups[kept:] else []
+
+    def tell(step: int, seen: Tensor, others: Tensor) -> None:
+        for name, reached in (("fitted", seen), ("held out", others)):
+            for size, precisions in zip(sizes, reached.tolist(), strict=False):
+                log.info("step %d, size %s, %s: %s", step, size, name, _told(precisions))
+
+    settings = FitSettings(weights=tuple(args.weights), ridge=args.ridge, steps=args.steps)
+    change = fit(lists, settings, held_out=apart, tell=tell)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    told = {"photos": len(photos), "sizes": sizes, "seed": args.seed, "held_out": args.held_out}
+    change_heads(args.checkpoint, args.output, change, {**told, **asdict(settings)})
