@@ -32,12 +32,13 @@ def average(output: Path, last: Path, earlier: Sequence[tuple[Path, float]]) -> 
     Raises
     ------
     CheckpointError
-        If a checkpoint is not one that led to `last`, the weights leave it nothing, or its heads are fitted.
+        If a checkpoint is not one that led to `last`, the weights leave it nothing, or it is
+        fitted to average precision.
     """
     model, entries = load_model(last)
     if "ranking" in entries:
         raise CheckpointError(
-            f"{last} has fitted heads: expected the checkpoint that it was made of, fit those of the mean"
+            f"{last} is fitted to average precision: expected what it was made of, to fit the mean"
         )
     chain = stages(entries)
     weights = [weight for _, weight in earlier]

@@ -81,8 +81,8 @@ def model_card(title: str, configuration: dict[str, Any]) -> str:
     if "ranking" in training:
         fitted = training["ranking"]
         before += (
-            " The last layer of the class heads was fitted afterwards to the average precision of "
-            f"{fitted['photos']:,} of these photos, at {' and '.join(_size(one) for one in fitted['sizes'])}."
+            " The two layers before the class outputs were fitted afterwards to the average precision on "
+            f"{fitted['photos']:,} photos of WIDER, at {' and '.join(_size(one) for one in fitted['sizes'])}."
         )
     *most, last = map(str, sorted(set(settings["sizes"])))
     sides = f"{', '.join(most)} and {last}" if most else last

@@ -42,7 +42,7 @@ class Stage:
     mean : mapping of str to float
         Earlier weights and their shares of "NAME/mean"; empty if there is none.
     ranked : bool
-        Whether the class heads are fitted to average precision, which makes "NAME/ranked".
+        Whether its last layers are fitted to average precision, which makes "NAME/ranked".
     """
 
     name: str
@@ -154,7 +154,7 @@ def _row(stage: Stage) -> dict[str, str]:
     taught = f"{', '.join(stage.teachers)}: {', '.join(lessons)}" if stage.teachers else "labels alone"
     close = f", {s.augmentation.close_up:.0%} close-ups" if s.augmentation.close_up else ""
     means = [f"{share:g} of {source}" for source, share in stage.mean.items()]
-    after = [f"mean with {', '.join(means)}"] * bool(means) + ["class heads fitted"] * stage.ranked
+    after = [f"mean with {', '.join(means)}"] * bool(means) + ["fitted to average precision"] * stage.ranked
     return {
         "stage": stage.name,
         "from": stage.start + (f", backbone of {stage.backbone}" if stage.backbone else ""),

@@ -1,4 +1,6 @@
-"""Class heads fitted to average precision: what competes, how it is counted, and what is changed by it."""
+"""Layers fitted to average precision: what competes, how it is counted, and what is changed by it."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 from featherface.nms import non_maximum_suppression  # noqa: E402
+from featherface.packages import find_models_folder  # noqa: E402
 from featherface.priors import make_priors  # noqa: E402
 from featherface_training.average import average  # noqa: E402
 from featherface_training.checkpoint import CheckpointError, load_model, stages, write  # noqa: E402
@@ -17,13 +20,11 @@ from featherface_training.evaluation.protocol import DIFFICULTIES, evaluate  # n
 from featherface_training.models.featherface import build_model  # noqa: E402
 from featherface_training.ranking.candidates import Candidates, open_candidates  # noqa: E402
 from featherface_training.ranking.cli import main  # noqa: E402
-from featherface_training.ranking.fit import Change, FitSettings, fit  # noqa: E402
+from featherface_training.ranking.fit import FitSettings, fit  # noqa: E402
 from featherface_training.ranking.groups import SIDES, group, join  # noqa: E402
-from featherface_training.ranking.heads import change_heads  # noqa: E402
 from featherface_training.ranking.precision import smooth_average_precision  # noqa: E402
+from featherface_training.ranking.tail import tails  # noqa: E402
 from featherface_training.train import Trainer  # noqa: E402
-
-TOLD = {"photos": 3, "sizes": ["original", 640]}
 
 
 @pytest.fixture(params=["v1", "nano"])
@@ -48,70 +49,39 @@ def checkpoint(request, tmp_path):
     return path
 
 
-def a_change(checkpoint):
-    model = load_model(checkpoint)[0]
-    channels = model.heads[0].classification.in_channels
-    random = torch.Generator().manual_seed(5)
-    return Change(torch.randn(6, channels, generator=random), torch.randn(6, generator=random))
-
-
 def random():
     return np.random.default_rng(0)
 
 
-def test_margins_change_by_what_was_fitted_and_nothing_else_changes(checkpoint, tmp_path):
-    change = a_change(checkpoint)
-    change_heads(checkpoint, tmp_path / "ranked.pt", change, TOLD)
-    photo = torch.rand(1, 3, 64, 96) * 200 - 100
-    model = load_model(checkpoint)[0]
-    seen = []
-    for head in model.heads:
-        head.classification.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0][0]))
-    with torch.no_grad():
-        before, after = model(photo), load_model(tmp_path / "ranked.pt")[0](photo)
-    cells = torch.cat([level.flatten(1).T for level in seen]).repeat_interleave(2, 0)
-    sides = np.searchsorted(SIDES, make_priors(64, 96)[:, 2].astype(int))
-    expected = (cells * change.weights[sides]).sum(1) + change.biases[sides]
-    margins = [classes[0, :, 1] - classes[0, :, 0] for classes, *_ in (before, after)]
-    torch.testing.assert_close(margins[1] - margins[0], expected, atol=1e-4, rtol=1e-4)
-    # what both logits have in common says nothing, and stays, too
-    torch.testing.assert_close(after[0].sum(-1), before[0].sum(-1), atol=1e-4, rtol=1e-4)
-    for one, other in zip(before[1:], after[1:], strict=True):
-        assert torch.equal(one, other)
+def candidates_of(corners, margins, sides, cells=None, maps=None):
+    """Return candidates that see nothing of interest, unless told what."""
+    cells = np.zeros(len(margins), int) if cells is None else cells
+    maps = [np.zeros((2, 1, 1), np.float32)] * 3 if maps is None else maps
+    return Candidates(
+        np.asarray(corners, float), np.asarray(margins, np.float32), np.asarray(sides), cells, maps
+    )
 
 
-def test_the_checkpoint_tells_of_the_fit_and_is_not_fitted_twice(checkpoint, tmp_path):
-    change = a_change(checkpoint)
-    change_heads(checkpoint, tmp_path / "ranked.pt", change, TOLD)
-    told, before = (stages(load_model(path)[1]) for path in (tmp_path / "ranked.pt", checkpoint))
-    assert told == [*before[:-1], {**before[-1], "ranking": TOLD}]
-    with pytest.raises(CheckpointError, match="fitted already"):
-        change_heads(tmp_path / "ranked.pt", tmp_path / "again.pt", change, TOLD)
-    assert not (tmp_path / "again.pt").exists()
-
-
-def test_a_mean_would_not_tell_of_fitted_heads(checkpoint, tmp_path):
-    change_heads(checkpoint, tmp_path / "ranked.pt", a_change(checkpoint), TOLD)
-    with pytest.raises(CheckpointError, match="fit those of the mean"):
-        average(tmp_path / "mean.pt", tmp_path / "ranked.pt", [(checkpoint, 0.5)])
-    assert not (tmp_path / "mean.pt").exists()
-
-
-def test_candidates_come_with_what_the_class_head_saw(checkpoint, wider):
+@pytest.mark.parametrize("name", ["v1_baseline/featherface_v1.pth", "nano_efficient/featherface_nano.pth"])
+def test_a_model_is_what_its_tails_compute_from_what_they_see(name, wider):
     root, _ = wider
-    photo = next(root.rglob("0.jpg")).read_bytes()
-    found = open_candidates(checkpoint, 64, least=-np.inf, threads=1)(photo)
+    photo = next(root.rglob("2.jpg")).read_bytes()
+    model = load_model(find_models_folder() / name)[0]
+    found = open_candidates(model, 64, least=-np.inf, threads=1)(photo)
+    assert len(found.margins) == len(make_priors(64, 64))
+    assert np.ptp(found.margins) > 2
     assert (np.diff(found.margins) <= 0).all()
-    model = load_model(checkpoint)[0]
+    rows = np.arange(len(found.margins))
+    patches = torch.from_numpy(found.patches(rows)).float()
     kinds = np.searchsorted(SIDES, found.sides)
-    for level, head in enumerate(model.heads):
-        weight = head.classification.weight.detach()[:, :, 0, 0].numpy()
-        bias = head.classification.bias.detach().numpy()
-        for prior in (0, 1):
-            here = kinds == 2 * level + prior
-            logits = found.features[here].astype(np.float32) @ weight.T + bias
-            margins = logits[:, 2 * prior + 1] - logits[:, 2 * prior]
-            np.testing.assert_allclose(margins, found.margins[here], atol=0.02)
+    for level, tail in enumerate(tails(model)):
+        here = kinds // 2 == level
+        shape = (-1, tail.convolution.in_channels, 3, 3)
+        with torch.no_grad():
+            made = tail.normalisation(torch.conv2d(patches[here].view(shape), tail.convolution.weight))
+            classes = tail.head.classification(made.relu()[:, tail.order])[:, :, 0, 0]
+        margins = (classes[:, 1::2] - classes[:, 0::2])[np.arange(here.sum()), kinds[here] % 2]
+        np.testing.assert_allclose(margins.numpy(), found.margins[here], atol=0.03)
 
 
 @st.composite
@@ -123,7 +93,7 @@ def candidates(draw):
     # no two alike: of equals, either may stay; and none so weak that others stand for it
     margins = np.arange(count, 0, -1, dtype=np.float32) / 3
     sides = np.array([draw(st.sampled_from(SIDES)) for _ in range(count)], int)
-    return Candidates(corners, margins, sides, np.zeros((count, 2), np.float16))
+    return candidates_of(corners, margins, sides)
 
 
 boxes = st.lists(st.tuples(*[st.floats(1, 90, width=32)] * 4), min_size=1, max_size=5).map(
@@ -152,7 +122,7 @@ def test_the_best_of_each_group_are_what_suppression_keeps_and_the_protocol_coun
 
 
 def test_a_photo_without_faces_counts_for_nothing():
-    found = Candidates(np.array([[0, 0, 9, 9.0]]), np.ones(1, np.float32), np.array([16]), np.zeros((1, 2)))
+    found = candidates_of([[0, 0, 9, 9]], [1], [16])
     groups = group(found, by_height(np.zeros((0, 4))), random())
     assert len(groups.weights) == len(groups.margins) == groups.faces.sum() == 0
 
@@ -162,7 +132,7 @@ def test_a_group_keeps_who_could_be_its_best_and_knows_who_would_be_right():
     corners = np.array([[14, 0, 54, 40], [2, 0, 42, 40], [0, 0, 40, 40], [100, 100, 140, 140]], float)
     margins = np.array([2.0, 1.0, -2.0, 0.5], np.float32)
     order = np.argsort(-margins)
-    found = Candidates(corners[order], margins[order], np.full(4, 32), np.zeros((4, 2), np.float16))
+    found = candidates_of(corners[order], margins[order], np.full(4, 32))
     groups = group(found, by_height(np.array([[0, 0, 40, 40.0]])), random())
     assert groups.owners.tolist() == [0, 0, 1]
     assert groups.margins.tolist() == [2.0, 1.0, 0.5]
@@ -173,9 +143,7 @@ def test_a_group_keeps_who_could_be_its_best_and_knows_who_would_be_right():
 def test_weak_false_alarms_are_few_and_stand_for_all():
     count = 4000
     corners = np.array([[x * 20, 0, x * 20 + 10, 10] for x in range(count)], float) + 50
-    found = Candidates(
-        corners, np.full(count, -2.0, np.float32), np.full(count, 16), np.zeros((count, 2), np.float16)
-    )
+    found = candidates_of(corners, np.full(count, -2.0), np.full(count, 16))
     groups = group(found, by_height(np.array([[0, 0, 12, 12.0]])), random())
     assert len(groups.weights) < count / 5
     assert groups.weights.sum() == pytest.approx(count, rel=0.1)
@@ -225,50 +193,93 @@ def test_the_gradient_raises_faces_and_lowers_false_alarms():
     assert rises[labels == 1].mean() > 0 > rises[labels == 0].mean()
 
 
-def scenes(seed, informative):
-    """Return one list: large faces that stand behind small false alarms, which a feature tells, or none."""
+def scenes(model, seed, informative):
+    """Return one list: faces and false alarms of equal confidence, told apart by one channel, or by none."""
     random = np.random.default_rng(seed)
+    channels = tails(model)[0].convolution.in_channels
     parts = []
-    for _ in range(40):
-        corners = np.array([[200, 10, 216, 26], [10, 10, 130, 130], [300, 10, 420, 130]], float)
-        margins = random.normal([1.5, 0.9, 0.9], 0.1).astype(np.float32)
-        order = np.argsort(-margins)
-        features = random.normal(0, 1, (3, 4))
+    for _ in range(60):
+        corners = np.array([[10, 10, 130, 130], [300, 10, 420, 130], [600, 10, 720, 130]], float)
+        maps = [random.normal(0, 1, (channels, 1, 9)).astype(np.float32) for _ in range(3)]
         if informative:
-            features[:, 0] += [0, 3, -3]
-        sides = np.array([16, 128, 128])
-        found = Candidates(*(part[order] for part in (corners, margins, sides, features.astype(np.float16))))
-        truth = by_height(np.array([[10, 10, 120, 120], [600, 10, 16, 16]], float))
+            maps[1][0, 0, [1, 4, 7]] = [4, 4, -4]
+        # two faces and a false alarm, of 128 px, each in a cell of its own
+        cells = 9 + np.array([1, 4, 7])
+        order = random.permutation(3)
+        found = candidates_of(corners[order], np.zeros(3), np.full(3, 128), cells[order], maps)
+        truth = by_height(np.array([[10, 10, 120, 120], [300, 10, 120, 120]], float))
         parts.append(group(found, truth, random))
     return join(parts)
 
 
-def test_heads_learn_which_side_and_which_feature_stands_first():
-    reached = {}
-    for informative in (False, True):
-        told = []
-        seen, apart = scenes(1, informative), scenes(2, informative)
-        change = fit([seen], FitSettings(), held_out=[apart], tell=lambda *one, told=told: told.append(one))
-        assert [step for step, *_ in told] == [0, FitSettings().steps]
-        (_, before, _), (_, after, unseen) = told
-        assert after.shape == unseen.shape == (1, 3)
-        assert after.sum() > before.sum() + 0.3
-        reached[informative] = unseen[0, 0].item()
-    assert reached[True] > 0.99 > reached[False] + 0.1
-    side = SIDES.index(128)
-    assert change.weights[side].abs().argmax() == 0
-    assert change.weights[side, 0] > 0
-    # priors that no photo showed stay as they are
-    unseen = [i for i in range(len(SIDES)) if SIDES[i] not in (16, 128)]
-    assert not change.weights[unseen].any()
-    assert not change.biases[unseen].any()
+def fitted(model, informative, **settings):
+    """Fit a model, and return what it told of one list that it saw and of one that it didn't."""
+    told = []
+    seen, apart = scenes(model, 1, informative), scenes(model, 2, informative)
+    settings = FitSettings(bf16=False, **settings)
+    fit(model, [seen], settings, held_out=[apart], tell=lambda *one: told.append(one), every=50)
+    assert [step for step, *_ in told] == [*range(0, settings.steps, 50), settings.steps]
+    assert all(part.shape == (1, 3) for _, *parts in told for part in parts)
+    return [(seen[0, 0].item(), apart[0, 0].item()) for _, seen, apart in told]
 
 
-def test_a_higher_ridge_changes_less():
-    changes = [
-        fit([scenes(1, True)], FitSettings(ridge=ridge, steps=40)).weights.norm() for ridge in (0.02, 20.0)
-    ]
-    assert changes[1] < changes[0] / 2
+def test_what_tells_faces_from_false_alarms_is_learnt_and_holds_elsewhere(checkpoint):
+    model = load_model(checkpoint)[0]
+    before, *_, (seen, unseen) = fitted(model, informative=True)
+    assert max(before) < 0.9
+    assert min(seen, unseen) > 0.98
+    chance = fitted(load_model(checkpoint)[0], informative=False)
+    assert chance[-1][1] < 0.9
+
+
+def test_other_layers_and_boxes_stay(checkpoint):
+    before, after = load_model(checkpoint)[0], load_model(checkpoint)[0]
+    fitted(after, informative=True)
+    changed = {
+        name
+        for name, value in before.state_dict().items()
+        if not torch.equal(value, after.state_dict()[name])
+    }
+    # no photo showed a prior of the other strides
+    layers = {"v1": ["context.1.conv"], "nano": ["heads.1.stem"]}[before.name]
+    expected = {f"{layer}.{part}" for layer in layers for part in ("0.weight", "1.bias")}
+    assert changed == expected | {"heads.1.classification.weight", "heads.1.classification.bias"}
+    groups = scenes(before, 1, True)
+    seen = torch.from_numpy(groups.patches[groups.labels[:, 0] == 1]).float()
+    moved = []
+    for hold in (0.0, 1000.0):
+        free = load_model(checkpoint)[0]
+        fitted(free, informative=True, hold=hold)
+        outputs = []
+        for model in (before, free):
+            tail = tails(model)[1]
+            with torch.no_grad():
+                patches = seen.view(len(seen), -1, 3, 3)
+                made = tail.normalisation(torch.conv2d(patches, tail.convolution.weight))
+                outputs.append(tail.head.box(made.relu()[:, tail.order]))
+        moved.append((outputs[1] - outputs[0]).abs().mean().item())
+    assert moved[1] < moved[0] / 2
+
+
+def test_no_steps_change_nothing(checkpoint):
+    before, after = load_model(checkpoint)[0], load_model(checkpoint)[0]
+    fitted(after, informative=True, steps=0)
+    for name, value in before.state_dict().items():
+        assert torch.equal(value, after.state_dict()[name]), name
+
+
+def test_both_logits_of_a_prior_move_against_each_other(checkpoint):
+    before, after = load_model(checkpoint)[0], load_model(checkpoint)[0]
+    fitted(after, informative=True)
+    for one, other in zip(before.heads, after.heads, strict=True):
+        for name in ("weight", "bias"):
+            old, new = getattr(one.classification, name), getattr(other.classification, name)
+            torch.testing.assert_close(new[0::2] + new[1::2], old[0::2] + old[1::2], atol=1e-5, rtol=1e-4)
+
+
+def into_a_mean(arguments):
+    """Average fitted weights, which nobody could tell from a mean's."""
+    average(Path(arguments[1]), Path(arguments[0]), [(Path(arguments[0]), 0.5)])
 
 
 def test_the_command_fits_on_labelled_photos_and_runs_go_on_from_what_it_writes(
@@ -284,11 +295,16 @@ def test_the_command_fits_on_labelled_photos_and_runs_go_on_from_what_it_writes(
         main([str(tmp_path / "run" / "last.pt"), str(output), *options])
     lines = [message.rpartition(":")[0] for message in caplog.messages]
     assert lines[:4] == [
-        f"step 0, size {size}, {part}" for part in ("fitted", "held out") for size in ("original", 96)
+        f"step 0 of 2, size {size}, {part}" for part in ("fitted", "held out") for size in ("original", 96)
     ]
-    assert lines[4] == "step 2, size original, fitted"
-    told = stages(load_model(output)[1])
+    assert lines[4] == "step 2 of 2, size original, fitted"
+    told, before = stages(load_model(output)[1]), stages(load_model(tmp_path / "run" / "last.pt")[1])
+    assert {key: value for key, value in told[-1].items() if key != "ranking"} == before[-1]
     assert told[-1]["ranking"]["sizes"] == ["original", 96]
-    assert told[-1]["ranking"]["photos"] == 4
+    assert told[-1]["ranking"]["photos"] == 2
+    for refused, match in ((main, "fitted already"), (into_a_mean, "to fit the mean")):
+        with pytest.raises(CheckpointError, match=match):
+            refused([str(output), str(tmp_path / "again.pt"), *options])
+        assert not (tmp_path / "again.pt").exists()
     Trainer(settings, mixture, tmp_path / "next", torch.device("cpu"), start=output).run()
     assert load_model(tmp_path / "next" / "last.pt")[1]["history"] == told

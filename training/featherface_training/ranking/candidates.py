@@ -1,7 +1,7 @@
-"""What a network says of a photo before anything is suppressed, and what its class heads saw there."""
+"""What a network says of a photo before anything is suppressed, and what its last two layers saw there."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from featherface import Settings
 from featherface.priors import decode_boxes, make_priors
 from featherface.runtime import OUTPUTS
 
-from ..checkpoint import load_model
 from ..evaluation.detectors import Size, prepare
 from ..export import export_onnx
+from ..models.featherface import FeatherFace
 from ..models.heads import PRIORS_PER_CELL
-from ..teachers import head_levels
+from .tail import tails
 
 __all__ = ["Candidates", "open_candidates"]
 
@@ -38,24 +38,47 @@ class Candidates:
         Logit of face less logit of background.
     sides : ndarray, shape (K,), int64
         Of the priors that they come from, pixels of the network's input.
-    features : ndarray, shape (K, C), float16
-        What the last layer of the class head saw there.
+    cells : ndarray, shape (K,), int64
+        Where the priors lie: cells of stride 8 row by row, then of 16, then of 32.
+    maps : sequence of ndarray, shapes (C, H, W), float32
+        What the convolutions of `tails` see, a stride each.
     """
 
     corners: NDArray[np.float64]
     margins: NDArray[np.float32]
     sides: NDArray[np.int64]
-    features: NDArray[np.float16]
+    cells: NDArray[np.int64]
+    maps: Sequence[NDArray[np.float32]]
+
+    def patches(self, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+        """Return what the convolution sees at some candidates, laid out as its weights: shape (R, 9 * C)."""
+        starts = np.cumsum([0, *(level[0].size for level in self.maps)])
+        cells = self.cells[rows]
+        seen = np.zeros((len(rows), 9 * len(self.maps[0])), np.float16)
+        for level, first, end in zip(self.maps, starts, starts[1:], strict=False):
+            here = np.flatnonzero((cells >= first) & (cells < end))
+            down, across = np.divmod(cells[here] - first, level.shape[2])
+            padded = np.pad(level, ((0, 0), (1, 1), (1, 1)))
+            taps = [padded[:, down + dy, across + dx] for dy in range(3) for dx in range(3)]
+            seen[here] = np.stack(taps, -1).transpose(1, 0, 2).reshape(len(here), seen.shape[1])
+        return seen
+
+
+def _seen_by(graph: onnx.GraphProto, weights: str) -> str:
+    """Name what the convolution of these weights reads, which the export may have padded."""
+    names = {weights, *(n.output[0] for n in graph.node if n.op_type == "Pad" and n.input[0] == weights)}
+    return next(n.input[0] for n in graph.node if n.op_type == "Conv" and n.input[1] in names)
 
 
 def open_candidates(
-    checkpoint: Path, size: Size, *, least: float, threads: int = 0
+    model: FeatherFace, size: Size, *, least: float, threads: int = 0
 ) -> Callable[[bytes], Candidates]:
-    """Open a checkpoint for its candidates.
+    """Open a model for its candidates.
 
     Parameters
     ----------
-    checkpoint : Path
+    model : FeatherFace
+        In evaluation mode, on the CPU.
     size : int or "original"
         The long side in pixels.
     least : float
@@ -65,14 +88,17 @@ def open_candidates(
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        export_onnx(load_model(checkpoint)[0], path)
+        export_onnx(model, path)
         network = onnx.load(str(path))
-    levels = head_levels(network.graph)
+    channels = tails(model)[0].convolution.in_channels
+    levels = [_seen_by(network.graph, tail.name) for tail in tails(model)]
     network.graph.output.extend(
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in levels
     )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # it warns that these outputs tell no shape
+    options.log_severity_level = 3
     session = onnxruntime.InferenceSession(
         network.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
@@ -91,12 +117,12 @@ def open_candidates(
         priors = make_priors(*transform.bucket)[kept]
         corners = transform.to_photo(decode_boxes(boxes[kept], priors))
         bounds = [transform.width, transform.height] * 2
-        cells = np.concatenate([level.reshape(len(level), -1).T for level in seen])
         return Candidates(
             np.clip(corners, 0.0, bounds),
             margins[kept],
             priors[:, 2].astype(np.int64),
-            cells[kept // PRIORS_PER_CELL].astype(np.float16),
+            kept // PRIORS_PER_CELL,
+            [level[:channels] for level in seen],
         )
 
     return detect

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,14 +10,15 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ..checkpoint import CheckpointError, last_stage, load_model, write
 from ..evaluation.cli import parse_size
 from ..evaluation.detectors import Size
 from ..evaluation.fit import training_photos
 from ..evaluation.ground_truth import GroundTruth
+from ..models.featherface import FeatherFace
 from .candidates import open_candidates
 from .fit import FitSettings, fit
 from .groups import LEAST_MARGIN, Groups, group, join
-from .heads import change_heads
 
 __all__ = ["main"]
 
@@ -29,18 +29,18 @@ _ALL = 1_000_000
 
 
 def _groups(
-    checkpoint: Path, size: Size, truth: GroundTruth, photos: dict[str, Path], threads: int, seed: int
-) -> dict[str, Groups]:
-    detect = open_candidates(checkpoint, size, least=LEAST_MARGIN, threads=threads)
+    model: FeatherFace, size: Size, truth: GroundTruth, photos: dict[str, Path], threads: int, seed: int
+) -> list[Groups]:
+    detect = open_candidates(model, size, least=LEAST_MARGIN, threads=threads)
     random = np.random.default_rng(seed)
     bar = tqdm(photos.items(), desc=f"size {size}", unit="photo", disable=None, leave=False)
-    return {name: group(detect(path.read_bytes()), truth[name], random) for name, path in bar}
+    return [group(detect(path.read_bytes()), truth[name], random) for name, path in bar]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m featherface_training.ranking",
-        description="Fit the class heads' last layer to average precision on training photos.",
+        description="Fit the two layers before the class outputs to average precision on training photos.",
     )
     default = FitSettings()
     parser.add_argument("checkpoint", type=Path)
@@ -67,18 +67,19 @@ def _parser() -> argparse.ArgumentParser:
         metavar=("EASY", "MEDIUM", "HARD"),
         help="what the three average precisions count (default 1 1 2)",
     )
-    parser.add_argument("--ridge", type=float, default=default.ridge, help=f"default {default.ridge}")
     parser.add_argument("--steps", type=int, default=default.steps, help=f"default {default.steps}")
     parser.add_argument("--threads", type=int, default=0, help="threads of the session (default: all)")
     return parser
 
 
-def _told(precisions: Sequence[float]) -> str:
-    return " / ".join(f"{one:.4f}" for one in precisions)
-
-
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line."""
+    """Run the command line.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint's class outputs are fitted already.
+    """
     parser = _parser()
     args = parser.parse_args(arguments)
     if not 0 <= args.held_out < 1:
@@ -86,22 +87,37 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if args.threads:
         torch.set_num_threads(args.threads)
+    model, entries = load_model(args.checkpoint)
+    if "ranking" in entries:
+        raise CheckpointError(
+            f"{args.checkpoint} is fitted already: expected the checkpoint that it was made of"
+        )
     sizes: list[Size] = args.size or ["original", 640]
     truth, photos = training_photos(args.wider, args.labels, args.photos, args.seed)
+    kept = len(photos) - int(args.held_out * len(photos))
     lists, apart = [], []
     for size in sizes:
-        groups = list(_groups(args.checkpoint, size, truth, photos, args.threads, args.seed).values())
-        kept = len(groups) - int(args.held_out * len(groups))
+        groups = _groups(model, size, truth, photos, args.threads, args.seed)
         lists.append(join(groups[:kept]))
         apart += [join(groups[kept:])] if groups[kept:] else []
 
     def tell(step: int, seen: Tensor, others: Tensor) -> None:
         for name, reached in (("fitted", seen), ("held out", others)):
             for size, precisions in zip(sizes, reached.tolist(), strict=False):
-                log.info("step %d, size %s, %s: %s", step, size, name, _told(precisions))
+                told = " / ".join(f"{one:.4f}" for one in precisions)
+                log.info("step %d of %d, size %s, %s: %s", step, settings.steps, size, name, told)
 
-    settings = FitSettings(weights=tuple(args.weights), ridge=args.ridge, steps=args.steps)
-    change = fit(lists, settings, held_out=apart, tell=tell)
+    settings = FitSettings(weights=tuple(args.weights), steps=args.steps)
+    fit(model, lists, settings, held_out=apart, tell=tell)
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    told = {"photos": len(photos), "sizes": sizes, "seed": args.seed, "held_out": args.held_out}
-    change_heads(args.checkpoint, args.output, change, {**told, **asdict(settings)})
+    fitted = {"photos": kept, "sizes": sizes, "seed": args.seed, **asdict(settings)}
+    write(
+        {
+            "model": model.name,
+            **last_stage(entries),
+            "history": entries.get("history", []),
+            "ranking": fitted,
+            "model_state_dict": model.state_dict(),
+        },
+        args.output,
+    )

@@ -1,15 +1,23 @@
-"""Climbing average precision with the last layer of the class heads."""
+"""Climbing average precision with the last two layers towards the class outputs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from .groups import SIDES, Groups
+from ..models.featherface import FeatherFace
+from ..models.heads import PRIORS_PER_CELL
+from .groups import Groups
 from .precision import smooth_average_precision
+from .tail import Tail, tails
 
-__all__ = ["Change", "FitSettings", "fit"]
+__all__ = ["FitSettings", "fit"]
+
+Tell = Callable[[int, Tensor, Tensor], None]
+
+# of the convolution's learning rate: the others are larger, and few
+_RATES = {"weight": 1, "bias": 2, "class_weight": 10, "class_bias": 60}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,71 +28,107 @@ class FitSettings:
     ----------
     weights : tuple of float
         What the average precisions of easy, medium and hard faces count.
-    ridge : float
-        Of the squares of the weights' changes, in units of the features' standard deviations. Less lets
-        candidates that no photo showed overtake.
+    hold : float
+        Of the squared changes of the encoded boxes and landmarks where a face is found: their heads see what
+        the fitted convolution makes, and stay as they are.
     steps : int
-        Of Adam over all photos, whose rates fall to nothing.
-    weight_rate, bias_rate : float
-        Learning rates at the start.
+        Of Adam over all photos.
+    learning_rate : float
+        Of the convolution at the start; it falls to nothing.
+    bf16 : bool
+        Whether the convolution is computed in bfloat16.
     """
 
     weights: tuple[float, float, float] = (1.0, 1.0, 2.0)
-    ridge: float = 0.05
-    steps: int = 120
-    weight_rate: float = 0.02
-    bias_rate: float = 0.06
+    hold: float = 0.3
+    steps: int = 140
+    learning_rate: float = 1e-3
+    bf16: bool = True
+
+
+class _Layers(nn.Module):
+    """A tail whose normalisation is part of its convolution, and whose class head returns margins."""
+
+    def __init__(self, tail: Tail, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.tail, self.dtype = tail, dtype
+        norm, head = tail.normalisation, tail.head
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        self.scale = (norm.weight * torch.rsqrt(norm.running_var + norm.eps)).detach()
+        self.weight = nn.Parameter((tail.convolution.weight.flatten(1) * self.scale[:, None]).detach())
+        self.bias = nn.Parameter((norm.bias - norm.running_mean * self.scale).detach())
+        rows = head.classification.weight.detach().flatten(1)
+        self.class_weight = nn.Parameter(rows[1::2] - rows[0::2])
+        biases = head.classification.bias.detach()
+        self.class_bias = nn.Parameter(biases[1::2] - biases[0::2])
+        self.others = torch.cat([head.box.weight, head.landmark.weight]).detach().flatten(1)
+        self.start = {name: value.detach().clone() for name, value in self.named_parameters()}
+
+    def hidden(self, patches: Tensor) -> Tensor:
+        """Return what the heads see where the convolution sees `patches` (R, 9 * C): shape (R, K)."""
+        made = (patches @ self.weight.t().to(self.dtype)).float() + self.bias
+        return made.relu()[:, self.tail.order]
+
+    def margins(self, hidden: Tensor, prior: Tensor) -> Tensor:
+        """Return the margin of each row's prior, shape (R,)."""
+        return (hidden @ self.class_weight.t() + self.class_bias).gather(1, prior[:, None])[:, 0]
+
+    @torch.no_grad()
+    def write_back(self) -> None:
+        """Change the model's layers to what was fitted."""
+        norm, head = self.tail.normalisation, self.tail.head.classification
+        change = {name: value - self.start[name] for name, value in self.named_parameters()}
+        convolution = self.tail.convolution.weight
+        convolution += (change["weight"] / self.scale[:, None]).view_as(convolution)
+        norm.bias += change["bias"]
+        # half of it each way: background and face of the first prior, then of the second
+        ways = torch.tensor([-0.5, 0.5]).repeat(PRIORS_PER_CELL)
+        rows = change["class_weight"].repeat_interleave(2, 0) * ways[:, None]
+        head.weight += rows.view_as(head.weight)
+        head.bias += change["class_bias"].repeat_interleave(2) * ways
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """What is added to a margin: `weights[side] @ features + biases[side]`.
+class _Level:
+    """The candidates of one list at one stride."""
 
-    Attributes
-    ----------
-    weights : Tensor, shape (6, C), float32
-        By the prior's side, in the order of `SIDES`.
-    biases : Tensor, shape (6,), float32
-    """
-
-    weights: Tensor
-    biases: Tensor
+    rows: Tensor
+    prior: Tensor
+    patches: Tensor
+    right: Tensor
+    others: Tensor
 
 
-class _Lists:
-    """Lists of detections, such as of one set of photos at several sizes, whose best candidates change.
+class _List:
+    """One list of detections, whose best candidates change."""
 
-    Parameters
-    ----------
-    lists : sequence of Groups
-    centre, scale : Tensor, shape (6, C)
-        Mean and standard deviation of the features, by the prior's side.
-    """
+    def __init__(self, groups: Groups, layers: Sequence[_Layers]) -> None:
+        sides = torch.from_numpy(groups.sides)
+        patches = torch.from_numpy(groups.patches)
+        self.labels = torch.from_numpy(groups.labels)
+        self.owners, self.weights = torch.from_numpy(groups.owners), torch.from_numpy(groups.weights)
+        self.faces = torch.from_numpy(groups.faces).float()
+        right = (self.labels == 1).any(1)
+        self.levels = []
+        for i, layer in enumerate(layers):
+            rows = torch.nonzero(sides // PRIORS_PER_CELL == i)[:, 0]
+            seen, faces = patches[rows].to(layer.dtype), right[rows]
+            with torch.no_grad():
+                others = layer.hidden(seen[faces]) @ layer.others.t()
+            self.levels.append(_Level(rows, sides[rows] % PRIORS_PER_CELL, seen, faces, others))
 
-    def __init__(self, lists: Sequence[Groups], centre: Tensor, scale: Tensor) -> None:
-        self._lists = []
-        for groups in lists:
-            sides = torch.from_numpy(groups.sides)
-            features = torch.from_numpy(groups.features)
-            chosen = [torch.nonzero(sides == side)[:, 0] for side in range(len(SIDES))]
-            scaled = [
-                (features[rows].float() - centre[side]) / scale[side] for side, rows in enumerate(chosen)
-            ]
-            tensors = [
-                torch.from_numpy(values)
-                for values in (groups.margins, groups.labels, groups.owners, groups.weights, groups.faces)
-            ]
-            self._lists.append((torch.cat(chosen), scaled, sides, *tensors))
-
-    def precisions(self, weights: Tensor, biases: Tensor) -> Tensor:
-        """Return the smooth average precisions (lists, 3) of heads changed by standardised weights."""
-        reached = []
-        for order, scaled, sides, margins, labels, owners, count, faces in self._lists:
-            rises = torch.cat([features @ weights[side] for side, features in enumerate(scaled)])
-            moved = margins + biases[sides] + torch.zeros_like(margins).index_add(0, order, rises)
-            best = _best_of_each(moved.detach(), owners, len(count))
-            reached.append(smooth_average_precision(moved[best], labels[best], count, faces.float()))
-        return torch.stack(reached)
+    def precisions(self, layers: Sequence[_Layers]) -> tuple[Tensor, Tensor]:
+        """Return the smooth average precisions (3,), and how far boxes and landmarks moved."""
+        margins, moved = torch.zeros(len(self.labels)), torch.zeros(())
+        for layer, level in zip(layers, self.levels, strict=True):
+            hidden = layer.hidden(level.patches)
+            margins = margins.index_add(0, level.rows, layer.margins(hidden, level.prior))
+            change = (hidden[level.right] @ layer.others.t() - level.others).square().sum()
+            moved = moved + change / max(1, len(level.others))
+        best = _best_of_each(margins.detach(), self.owners, len(self.weights))
+        reached = smooth_average_precision(margins[best], self.labels[best], self.weights, self.faces)
+        return reached, moved
 
 
 def _best_of_each(margins: Tensor, owners: Tensor, groups: int) -> Tensor:
@@ -94,63 +138,54 @@ def _best_of_each(margins: Tensor, owners: Tensor, groups: int) -> Tensor:
     return torch.zeros(groups, dtype=torch.int64).scatter_reduce(0, owners[rows], rows, "amax")
 
 
-def _statistics(lists: Sequence[Groups]) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of the features by the prior's side, shape (6, C) each."""
-    means, deviations = [], []
-    for side in range(len(SIDES)):
-        parts = [torch.from_numpy(groups.features[groups.sides == side]) for groups in lists]
-        seen = torch.cat(parts).float()
-        few = len(seen) < 2
-        means.append(torch.zeros(seen.shape[1]) if few else seen.mean(0))
-        deviations.append(torch.ones(seen.shape[1]) if few else seen.std(0).clamp(min=1e-3))
-    return torch.stack(means), torch.stack(deviations)
-
-
 def fit(
+    model: FeatherFace,
     lists: Sequence[Groups],
     settings: FitSettings,
     *,
     held_out: Sequence[Groups] = (),
-    tell: Callable[[int, Tensor, Tensor], None] | None = None,
-) -> Change:
-    """Climb the sum of average precisions over lists of detections.
+    tell: Tell | None = None,
+    every: int = 20,
+) -> None:
+    """Climb the sum of average precisions over lists of detections, and change the model's last two layers.
 
     Parameters
     ----------
+    model : FeatherFace
+        Which the lists are of.
     lists : sequence of Groups
         Of the same photos at several sizes, say; they count alike.
     settings : FitSettings
     held_out : sequence of Groups
         Lists that are looked at alone.
     tell : callable or None
-        Called with the step, and the average precisions (lists, 3) of `lists` and of `held_out`: before the
-        first step, and after the last.
+        Called with the step, and the smooth average precisions (lists, 3) of `lists` and of `held_out`.
+    every : int
+        Steps between these calls; the first comes before any, the last after all.
     """
-    centre, scale = _statistics(lists)
-    seen, others = _Lists(lists, centre, scale), _Lists(held_out, centre, scale) if held_out else None
-    weights = torch.zeros_like(centre, requires_grad=True)
-    biases = torch.zeros(len(SIDES), requires_grad=True)
+    layers = [_Layers(tail, torch.bfloat16 if settings.bf16 else torch.float32) for tail in tails(model)]
+    seen, apart = ([_List(groups, layers) for groups in part] for part in (lists, held_out))
     wanted = torch.tensor(settings.weights)
-    optimizer = torch.optim.Adam([{"params": [weights]}, {"params": [biases]}])
+    optimizer = torch.optim.Adam(
+        {"params": [getattr(layer, name) for layer in layers], "rate": rate} for name, rate in _RATES.items()
+    )
 
-    def report(step: int) -> None:
-        if tell is not None:
-            with torch.no_grad():
-                apart = others.precisions(weights, biases) if others else torch.zeros(0, len(wanted))
-                tell(step, seen.precisions(weights, biases), apart)
+    @torch.no_grad()
+    def look(part: Sequence[_List]) -> Tensor:
+        return torch.stack([one.precisions(layers)[0] for one in part]) if part else torch.zeros(0, 3)
 
-    report(0)
     for step in range(settings.steps):
-        left = 1 - step / settings.steps
-        for group, rate in zip(
-            optimizer.param_groups, (settings.weight_rate, settings.bias_rate), strict=True
-        ):
-            group["lr"] = rate * left
-        gained = (seen.precisions(weights, biases) @ wanted).mean()
-        loss = settings.ridge * weights.square().sum() - gained
+        if tell is not None and step % every == 0:
+            tell(step, look(seen), look(apart))
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * group["rate"] * (1 - step / settings.steps)
         optimizer.zero_grad()
-        loss.backward()
+        # a list at a time: what one keeps for its gradient is large
+        for one in seen:
+            reached, moved = one.precisions(layers)
+            ((settings.hold * moved - reached @ wanted) / len(seen)).backward()
         optimizer.step()
-    report(settings.steps)
-    final = (weights / scale).detach()
-    return Change(final, biases.detach() - (final * centre).sum(1))
+    if tell is not None:
+        tell(settings.steps, look(seen), look(apart))
+    for layer in layers:
+        layer.write_back()

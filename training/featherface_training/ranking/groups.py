@@ -38,8 +38,8 @@ class Groups:
 
     Attributes
     ----------
-    features : ndarray, shape (R, C), float16
-        Of each candidate, what the last layer of the class head saw.
+    patches : ndarray, shape (R, 9 * C), float16
+        Of each candidate, what the convolution of its `Tail` sees.
     sides : ndarray, shape (R,), int64
         Which of `SIDES` its prior has.
     margins : ndarray, shape (R,), float32
@@ -54,7 +54,7 @@ class Groups:
         That count at each difficulty, found or not.
     """
 
-    features: NDArray[np.float16]
+    patches: NDArray[np.float16]
     sides: NDArray[np.int64]
     margins: NDArray[np.float32]
     labels: NDArray[np.int8]
@@ -111,7 +111,7 @@ def group(found: Candidates, truth: PhotoTruth, random: np.random.Generator) -> 
     chosen = kept[owners]
     rows = rows[chosen]
     return Groups(
-        found.features[rows],
+        found.patches(rows),
         np.searchsorted(SIDES, found.sides[rows]),
         found.margins[rows],
         labels[chosen],
@@ -125,7 +125,7 @@ def join(parts: Sequence[Groups]) -> Groups:
     """Make one list of the groups of several photos, at least one."""
     starts = np.cumsum([0, *(len(part.weights) for part in parts[:-1])])
     return Groups(
-        np.concatenate([part.features for part in parts]),
+        np.concatenate([part.patches for part in parts]),
         np.concatenate([part.sides for part in parts]),
         np.concatenate([part.margins for part in parts]),
         np.concatenate([part.labels for part in parts]),

@@ -13,8 +13,9 @@ def smooth_average_precision(margins: Tensor, labels: Tensor, weights: Tensor, f
     """Return the average precision of one list of detections at each difficulty, shape (D,).
 
     Detections fall into bins by their margin, each into two, by how near it lies to either: so the counts
-    above each bin, and the precision there, change smoothly with the margins. Precision is not made to fall
-    monotonically, as the protocol does; of thousands of detections it nearly falls by itself.
+    above each bin, and the precision there, change smoothly with the margins (after FastAP, Cakir et al.,
+    CVPR 2019). Precision is not made to fall monotonically, as the protocol does; of thousands of detections
+    it nearly falls by itself.
 
     Parameters
     ----------
