@@ -80,9 +80,12 @@ def model_card(title: str, configuration: dict[str, Any]) -> str:
         before += f" The weights are a mean: {shares}."
     if "ranking" in training:
         fitted = training["ranking"]
+        counts = {"WIDER": fitted["photos"], **fitted["extra"]}
+        photos = " and ".join(f"{count:,} photos of {name}" for name, count in counts.items())
+        sizes = " and ".join(_size(size) for size in fitted["sizes"])
         before += (
             " The two layers before the class outputs were fitted afterwards to the average precision on "
-            f"{fitted['photos']:,} photos of WIDER, at {' and '.join(_size(one) for one in fitted['sizes'])}."
+            f"{photos}, at {sizes}."
         )
     *most, last = map(str, sorted(set(settings["sizes"])))
     sides = f"{', '.join(most)} and {last}" if most else last

@@ -41,8 +41,9 @@ class Stage:
         Whose backbone replaces that of `start`.
     mean : mapping of str to float
         Earlier weights and their shares of "NAME/mean"; empty if there is none.
-    ranked : bool
-        Whether its last layers are fitted to average precision, which makes "NAME/ranked".
+    ranked : tuple of str or None
+        The data sets beside WIDER on which its last layers are fitted to average precision, which makes
+        "NAME/ranked"; None if they are not.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Stage:
     teachers: tuple[str, ...] = ()
     backbone: str | None = None
     mean: Mapping[str, float] = field(default_factory=dict)
-    ranked: bool = False
+    ranked: tuple[str, ...] | None = None
 
     def sources(self) -> list[str]:
         """Name all weights that it takes: other stages', and those of files."""
@@ -62,6 +63,10 @@ class Stage:
     def stages_before(self) -> list[str]:
         """Name those of `sources` that other stages make."""
         return [source for source in self.sources() if "/" in source]
+
+    def makes(self) -> list[str]:
+        """Name what is made of its last weights."""
+        return ["mean"] * bool(self.mean) + ["ranked"] * (self.ranked is not None)
 
     def model(self) -> str:
         """Return "v1" or "nano"."""
@@ -125,8 +130,7 @@ def read_recipe(path: Path | None = None, models: Path | None = None) -> Recipe:
     for stage in recipe.stages.values():
         if missing := [source for source in stage.stages_before() if source not in made]:
             raise RecipeError(f"{stage.name} needs {missing[0]}, which no stage before it makes")
-        made.add(f"{stage.name}/last")
-        made.update(f"{stage.name}/{kind}" for kind in ("mean", "ranked") if getattr(stage, kind))
+        made.update(f"{stage.name}/{kind}" for kind in ("last", *stage.makes()))
     return recipe
 
 
@@ -154,7 +158,9 @@ def _row(stage: Stage) -> dict[str, str]:
     taught = f"{', '.join(stage.teachers)}: {', '.join(lessons)}" if stage.teachers else "labels alone"
     close = f", {s.augmentation.close_up:.0%} close-ups" if s.augmentation.close_up else ""
     means = [f"{share:g} of {source}" for source, share in stage.mean.items()]
-    after = [f"mean with {', '.join(means)}"] * bool(means) + ["fitted to average precision"] * stage.ranked
+    after = [f"mean with {', '.join(means)}"] * bool(means) + ["fitted to average precision"] * (
+        "ranked" in stage.makes()
+    )
     return {
         "stage": stage.name,
         "from": stage.start + (f", backbone of {stage.backbone}" if stage.backbone else ""),

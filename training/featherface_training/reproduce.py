@@ -58,7 +58,7 @@ class _Bench:
                     wanted = self.recipe.release[stage.model()]["sha256"]
                     if hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
                         raise RecipeError(f"{path} is not the release's: expected the SHA-256 {wanted}")
-            if missing := sorted(set(stage.settings.shares) - set(self.extras)):
+            if missing := sorted({*stage.settings.shares, *(stage.ranked or ())} - set(self.extras)):
                 raise RecipeError(f"{stage.name} needs --extra {missing[0]}=LABELS:PHOTOS")
 
     def done(self, stage: Stage) -> int:
@@ -87,9 +87,12 @@ class _Bench:
         if stage.mean and not mean.is_file():
             shares = [f"--with={self.file(source, stage)}={share}" for source, share in stage.mean.items()]
             average.main([str(mean), str(last), *shares])
-        if stage.ranked and not ranked.is_file():
+        if stage.ranked is not None and not ranked.is_file():
             source = mean if stage.mean else last
-            ranking.main([str(source), str(ranked), "--wider", str(self.wider), "--labels", str(self.labels)])
+            arguments = ["--wider", str(self.wider), "--labels", str(self.labels)]
+            for name in stage.ranked:
+                arguments += ["--extra", f"{name}={self.extras[name]}"]
+            ranking.main([str(source), str(ranked), *arguments])
 
 
 def reproduce(

@@ -1,5 +1,6 @@
 """Layers fitted to average precision: what competes, how it is counted, and what is changed by it."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from featherface_training.ranking.candidates import Candidates, open_candidates 
 from featherface_training.ranking.cli import main  # noqa: E402
 from featherface_training.ranking.fit import FitSettings, fit  # noqa: E402
 from featherface_training.ranking.groups import SIDES, group, join  # noqa: E402
+from featherface_training.ranking.others import other_photos  # noqa: E402
 from featherface_training.ranking.precision import smooth_average_precision  # noqa: E402
 from featherface_training.ranking.tail import tails  # noqa: E402
 from featherface_training.train import Trainer  # noqa: E402
@@ -121,10 +123,30 @@ def test_the_best_of_each_group_are_what_suppression_keeps_and_the_protocol_coun
                 assert precision == pytest.approx(curves[level].precision[-1])
 
 
-def test_a_photo_without_faces_counts_for_nothing():
-    found = candidates_of([[0, 0, 9, 9]], [1], [16])
-    groups = group(found, by_height(np.zeros((0, 4))), random())
-    assert len(groups.weights) == len(groups.margins) == groups.faces.sum() == 0
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_photo_without_faces_counts_for_nothing_unless_it_is_to_show_false_alarms(empty):
+    found = candidates_of([[0, 0, 9, 9], [50, 0, 90, 40]], [1, 0.5], [16, 32])
+    groups = group(found, by_height(np.zeros((0, 4))), random(), empty=empty)
+    assert groups.faces.sum() == 0
+    assert groups.labels.tolist() == [[0, 0, 0]] * 2 * empty
+
+
+def test_other_data_sets_have_faces_that_count_and_faces_that_do_not(tmp_path):
+    labels = tmp_path / "labels.jsonl"
+    faces = [{"box": [10, 20, 70, 80]}, {"box": [100, 20, 120, 40]}]
+    lines = [
+        {"file": "a.jpg", "faces": faces, "ignored": [[200, 0, 260, 60]]},
+        {"file": "b.jpg", "faces": []},
+    ]
+    labels.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).touch()
+    truth, photos = other_photos(labels, tmp_path)
+    assert photos == {name: tmp_path / name for name in ("a.jpg", "b.jpg")}
+    assert truth["a.jpg"].boxes.tolist() == [[10, 20, 60, 60], [100, 20, 20, 20], [200, 0, 60, 60]]
+    assert truth["a.jpg"].counted["easy"].tolist() == [True, False, False]
+    assert truth["a.jpg"].counted["hard"].tolist() == [True, True, False]
+    assert len(truth["b.jpg"].boxes) == 0
 
 
 def test_a_group_keeps_who_could_be_its_best_and_knows_who_would_be_right():
@@ -240,10 +262,11 @@ def test_other_layers_and_boxes_stay(checkpoint):
         for name, value in before.state_dict().items()
         if not torch.equal(value, after.state_dict()[name])
     }
-    # no photo showed a prior of the other strides
+    # no photo showed a prior of the other strides: their margins move with the others alone
     layers = {"v1": ["context.1.conv"], "nano": ["heads.1.stem"]}[before.name]
     expected = {f"{layer}.{part}" for layer in layers for part in ("0.weight", "1.bias")}
-    assert changed == expected | {"heads.1.classification.weight", "heads.1.classification.bias"}
+    expected |= {f"heads.1.classification.{part}" for part in ("weight", "bias")}
+    assert changed - {f"heads.{level}.classification.bias" for level in (0, 2)} == expected
     groups = scenes(before, 1, True)
     seen = torch.from_numpy(groups.patches[groups.labels[:, 0] == 1]).float()
     moved = []
@@ -259,6 +282,30 @@ def test_other_layers_and_boxes_stay(checkpoint):
                 outputs.append(tail.head.box(made.relu()[:, tail.order]))
         moved.append((outputs[1] - outputs[0]).abs().mean().item())
     assert moved[1] < moved[0] / 2
+
+
+def test_as_many_false_alarms_pass_one_half_as_before(checkpoint):
+    model = load_model(checkpoint)[0]
+    seen = scenes(model, 1, informative=False)
+
+    def false_alarms(model):
+        tail = tails(model)[1]
+        with torch.no_grad():
+            patches = torch.from_numpy(seen.patches).float().view(len(seen.patches), -1, 3, 3)
+            made = tail.normalisation(torch.conv2d(patches, tail.convolution.weight)).relu()[:, tail.order]
+            classes = tail.head.classification(made)[:, :, 0, 0].numpy()
+        prior = seen.sides % 2
+        rows = np.arange(len(classes))
+        margins = classes[rows, 2 * prior + 1] - classes[rows, 2 * prior]
+        return margins[(seen.labels == 0).all(1)]
+
+    # one half lies amid them
+    with torch.no_grad():
+        model.heads[1].classification.bias[1::2] -= float(np.median(false_alarms(model)))
+    before = (false_alarms(model) > 0).sum()
+    assert 20 < before < 40
+    fit(model, [seen], FitSettings(bf16=False, steps=20))
+    assert (false_alarms(model) > 0).sum() == pytest.approx(before, abs=1)
 
 
 def test_no_steps_change_nothing(checkpoint):
@@ -292,6 +339,10 @@ def test_the_command_fits_on_labelled_photos_and_runs_go_on_from_what_it_writes(
     with caplog.at_level("INFO"):
         options = ["--wider", str(root), "--labels", str(labels), "--photos", "4", "--held-out", "0.5"]
         options += ["--size", "original", "--size", "96", "--steps", "2", "--threads", "1"]
+        photos = root / "WIDER_train" / "images"
+        extra = tmp_path / "extra.jsonl"
+        extra.write_text(json.dumps({"file": "0--Squares/1.jpg", "faces": []}))
+        options += ["--extra", f"empty={extra}:{photos}"]
         main([str(tmp_path / "run" / "last.pt"), str(output), *options])
     lines = [message.rpartition(":")[0] for message in caplog.messages]
     assert lines[:4] == [
@@ -302,6 +353,7 @@ def test_the_command_fits_on_labelled_photos_and_runs_go_on_from_what_it_writes(
     assert {key: value for key, value in told[-1].items() if key != "ranking"} == before[-1]
     assert told[-1]["ranking"]["sizes"] == ["original", 96]
     assert told[-1]["ranking"]["photos"] == 2
+    assert told[-1]["ranking"]["extra"] == {"empty": 1}
     for refused, match in ((main, "fitted already"), (into_a_mean, "to fit the mean")):
         with pytest.raises(CheckpointError, match=match):
             refused([str(output), str(tmp_path / "again.pt"), *options])

@@ -26,7 +26,7 @@ nano = "nano-1/ranked"
 [stages]
 v1-1 = {{ start = "release" }}
 v1-2 = {{ start = "v1-1/last", mean = {{ "v1-1/last" = 0.25 }} }}
-nano-1 = {{ start = "release", backbone = "v1-1/last", teachers = ["v1-2/mean"], ranked = true }}
+nano-1 = {{ start = "release", backbone = "v1-1/last", teachers = ["v1-2/mean"], ranked = [] }}
 """
 SMALL = {"epochs": 1, "batch": 2, "sizes": [64], "bf16": False, "warmup_steps": 0}
 

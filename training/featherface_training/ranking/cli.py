@@ -19,6 +19,7 @@ from ..models.featherface import FeatherFace
 from .candidates import open_candidates
 from .fit import FitSettings, fit
 from .groups import LEAST_MARGIN, Groups, group, join
+from .others import other_photos
 
 __all__ = ["main"]
 
@@ -29,12 +30,18 @@ _ALL = 1_000_000
 
 
 def _groups(
-    model: FeatherFace, size: Size, truth: GroundTruth, photos: dict[str, Path], threads: int, seed: int
+    model: FeatherFace,
+    size: Size,
+    truth: GroundTruth,
+    photos: dict[str, Path],
+    threads: int,
+    seed: int,
+    empty: bool = False,
 ) -> list[Groups]:
     detect = open_candidates(model, size, least=LEAST_MARGIN, threads=threads)
     random = np.random.default_rng(seed)
     bar = tqdm(photos.items(), desc=f"size {size}", unit="photo", disable=None, leave=False)
-    return [group(detect(path.read_bytes()), truth[name], random) for name, path in bar]
+    return [group(detect(path.read_bytes()), truth[name], random, empty=empty) for name, path in bar]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,6 +61,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SIZE",
         help="long side in pixels, or 'original'; repeat (default original and 640)",
     )
+    parser.add_argument(
+        "--extra",
+        action="append",
+        default=[],
+        metavar="NAME=LABELS:PHOTOS",
+        help="another data set, as for featherface_training.train; its photos count, with faces or without",
+    )
     parser.add_argument("--photos", type=int, default=_ALL, help="photos of train (default: all)")
     parser.add_argument("--seed", type=int, default=1, help="which ones (default 1)")
     parser.add_argument(
@@ -70,6 +84,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=default.steps, help=f"default {default.steps}")
     parser.add_argument("--threads", type=int, default=0, help="threads of the session (default: all)")
     return parser
+
+
+def _extras(items: list[str]) -> list[tuple[str, str, str]]:
+    """Split NAME=LABELS:PHOTOS."""
+    split = []
+    for item in items:
+        name, _, source = item.partition("=")
+        labels, _, folder = source.rpartition(":")
+        split.append((name, labels, folder))
+    return split
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -94,11 +118,17 @@ def main(arguments: list[str] | None = None) -> None:
         )
     sizes: list[Size] = args.size or ["original", 640]
     truth, photos = training_photos(args.wider, args.labels, args.photos, args.seed)
+    more = {name: other_photos(Path(labels), Path(folder)) for name, labels, folder in _extras(args.extra)}
     kept = len(photos) - int(args.held_out * len(photos))
     lists, apart = [], []
     for size in sizes:
         groups = _groups(model, size, truth, photos, args.threads, args.seed)
-        lists.append(join(groups[:kept]))
+        others = [
+            one
+            for truths, paths in more.values()
+            for one in _groups(model, size, truths, paths, args.threads, args.seed, empty=True)
+        ]
+        lists.append(join([*groups[:kept], *others]))
         apart += [join(groups[kept:])] if groups[kept:] else []
 
     def tell(step: int, seen: Tensor, others: Tensor) -> None:
@@ -110,7 +140,8 @@ def main(arguments: list[str] | None = None) -> None:
     settings = FitSettings(weights=tuple(args.weights), steps=args.steps)
     fit(model, lists, settings, held_out=apart, tell=tell)
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    fitted = {"photos": kept, "sizes": sizes, "seed": args.seed, **asdict(settings)}
+    extra = {name: len(paths) for name, (_, paths) in more.items()}
+    fitted = {"photos": kept, "extra": extra, "sizes": sizes, "seed": args.seed, **asdict(settings)}
     write(
         {
             "model": model.name,

@@ -118,17 +118,42 @@ class _List:
                 others = layer.hidden(seen[faces]) @ layer.others.t()
             self.levels.append(_Level(rows, sides[rows] % PRIORS_PER_CELL, seen, faces, others))
 
-    def precisions(self, layers: Sequence[_Layers]) -> tuple[Tensor, Tensor]:
-        """Return the smooth average precisions (3,), and how far boxes and landmarks moved."""
+    def best(self, layers: Sequence[_Layers]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what is detected, margins (G,) and labels (G, 3), and how far boxes and landmarks moved."""
         margins, moved = torch.zeros(len(self.labels)), torch.zeros(())
         for layer, level in zip(layers, self.levels, strict=True):
             hidden = layer.hidden(level.patches)
             margins = margins.index_add(0, level.rows, layer.margins(hidden, level.prior))
             change = (hidden[level.right] @ layer.others.t() - level.others).square().sum()
             moved = moved + change / max(1, len(level.others))
-        best = _best_of_each(margins.detach(), self.owners, len(self.weights))
-        reached = smooth_average_precision(margins[best], self.labels[best], self.weights, self.faces)
-        return reached, moved
+        rows = _best_of_each(margins.detach(), self.owners, len(self.weights))
+        return margins[rows], self.labels[rows], moved
+
+    def precisions(self, layers: Sequence[_Layers]) -> tuple[Tensor, Tensor]:
+        """Return the smooth average precisions (3,), and how far boxes and landmarks moved."""
+        margins, labels, moved = self.best(layers)
+        return smooth_average_precision(margins, labels, self.weights, self.faces), moved
+
+
+@torch.no_grad()
+def _false_alarms(lists: Sequence[_List], layers: Sequence[_Layers]) -> tuple[Tensor, Tensor]:
+    """Return the margins of all false alarms, falling, and how many each and those before it stand for."""
+    margins, weights = [], []
+    for one in lists:
+        found, labels, _ = one.best(layers)
+        false = (labels == 0).all(1)
+        margins.append(found[false])
+        weights.append(one.weights[false])
+    order = torch.cat(margins).argsort(descending=True)
+    return torch.cat(margins)[order], torch.cat(weights)[order].cumsum(0)
+
+
+def _level(margins: Tensor, counts: Tensor, passed: float) -> float:
+    """Return the margin, nearest to 0, above which as many false alarms lie as `passed` says."""
+    above, below = margins[counts <= passed][-1:].tolist(), margins[counts > passed][:1].tolist()
+    if all(margin > 0 for margin in above) and all(margin <= 0 for margin in below):
+        return 0.0
+    return sum(above + below) / len(above + below)
 
 
 def _best_of_each(margins: Tensor, owners: Tensor, groups: int) -> Tensor:
@@ -149,6 +174,9 @@ def fit(
 ) -> None:
     """Climb the sum of average precisions over lists of detections, and change the model's last two layers.
 
+    At the end all margins move alike, to where as many false alarms of the lists have a confidence of 0.5 as
+    had it before.
+
     Parameters
     ----------
     model : FeatherFace
@@ -165,6 +193,8 @@ def fit(
     """
     layers = [_Layers(tail, torch.bfloat16 if settings.bf16 else torch.float32) for tail in tails(model)]
     seen, apart = ([_List(groups, layers) for groups in part] for part in (lists, held_out))
+    margins, counts = _false_alarms(seen, layers)
+    passed = float(counts[margins > 0].max()) if (margins > 0).any() else 0.0
     wanted = torch.tensor(settings.weights)
     optimizer = torch.optim.Adam(
         {"params": [getattr(layer, name) for layer in layers], "rate": rate} for name, rate in _RATES.items()
@@ -187,5 +217,10 @@ def fit(
         optimizer.step()
     if tell is not None:
         tell(settings.steps, look(seen), look(apart))
+    # the order says nothing of where 0.5 lies in it
+    with torch.no_grad():
+        rise = _level(*_false_alarms(seen, layers), passed)
+        for layer in layers:
+            layer.class_bias -= rise
     for layer in layers:
         layer.write_back()

@@ -76,7 +76,9 @@ def _members(corners: NDArray[np.float64], margins: NDArray[np.float32]) -> list
     return groups
 
 
-def group(found: Candidates, truth: PhotoTruth, random: np.random.Generator) -> Groups:
+def group(
+    found: Candidates, truth: PhotoTruth, random: np.random.Generator, *, empty: bool = False
+) -> Groups:
     """Group the candidates of a photo and say which would be right.
 
     Parameters
@@ -84,16 +86,18 @@ def group(found: Candidates, truth: PhotoTruth, random: np.random.Generator) -> 
     found : Candidates
         Down to `LEAST_MARGIN`.
     truth : PhotoTruth
-        Its faces. Without any the photo counts for nothing, as in the protocol.
+        Its faces.
     random : numpy.random.Generator
         Chooses which of the weakest false alarms stand for the others.
+    empty : bool
+        Whether a photo without faces holds false alarms; in the protocol it counts for nothing.
     """
-    groups = _members(found.corners, found.margins) if len(truth.boxes) else []
+    groups = _members(found.corners, found.margins) if len(truth.boxes) or empty else []
     bests = np.array([members[0] for members in groups], np.int64)
     rows = np.concatenate([*groups, np.zeros(0, np.int64)])
     owners = np.repeat(np.arange(len(groups)), [len(members) for members in groups])
     labels = np.zeros((len(rows), len(DIFFICULTIES)), np.int8)
-    if len(rows):
+    if len(rows) and len(truth.boxes):
         boxes = np.concatenate([found.corners[:, :2], found.corners[:, 2:] - found.corners[:, :2]], 1)
         shared = protocol_overlaps(boxes[rows], truth.boxes)
         face, right = shared.argmax(1), shared.max(1) >= _RIGHT
