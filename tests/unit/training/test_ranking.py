@@ -22,7 +22,7 @@ from featherface_training.models.featherface import build_model  # noqa: E402
 from featherface_training.ranking.candidates import Candidates, open_candidates  # noqa: E402
 from featherface_training.ranking.cli import main  # noqa: E402
 from featherface_training.ranking.fit import FitSettings, fit  # noqa: E402
-from featherface_training.ranking.groups import SIDES, group, join  # noqa: E402
+from featherface_training.ranking.groups import SIDES, group, join, weigh  # noqa: E402
 from featherface_training.ranking.others import other_photos  # noqa: E402
 from featherface_training.ranking.precision import smooth_average_precision  # noqa: E402
 from featherface_training.ranking.tail import tails  # noqa: E402
@@ -169,6 +169,15 @@ def test_weak_false_alarms_are_few_and_stand_for_all():
     groups = group(found, by_height(np.array([[0, 0, 12, 12.0]])), random())
     assert len(groups.weights) < count / 5
     assert groups.weights.sum() == pytest.approx(count, rel=0.1)
+
+
+def test_a_data_set_of_half_the_weight_counts_half():
+    found = candidates_of([[10, 10, 130, 130], [300, 10, 420, 130]], [1.0, 2.0], [128, 128])
+    one = group(found, by_height(np.array([[10, 10, 120, 120.0]])), random())
+    half = weigh(one, 0.5)
+    assert half.weights.tolist() == [0.5, 0.5]
+    assert half.faces.tolist() == [0.5, 0.5, 0.5]
+    assert join([one, half]).faces.tolist() == [1.5, 1.5, 1.5]
 
 
 def exact(margins, right, faces):
@@ -354,6 +363,7 @@ def test_the_command_fits_on_labelled_photos_and_runs_go_on_from_what_it_writes(
     assert told[-1]["ranking"]["sizes"] == ["original", 96]
     assert told[-1]["ranking"]["photos"] == 2
     assert told[-1]["ranking"]["extra"] == {"empty": 1}
+    assert told[-1]["ranking"]["extra_weight"] == 0.25
     for refused, match in ((main, "fitted already"), (into_a_mean, "to fit the mean")):
         with pytest.raises(CheckpointError, match=match):
             refused([str(output), str(tmp_path / "again.pt"), *options])

@@ -1,7 +1,7 @@
 """Which candidates compete to be one detection, and which of them would be right."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from ..evaluation.ground_truth import PhotoTruth
 from ..evaluation.protocol import DIFFICULTIES, protocol_overlaps
 from .candidates import Candidates
 
-__all__ = ["LEAST_MARGIN", "SIDES", "Groups", "group", "join"]
+__all__ = ["LEAST_MARGIN", "SIDES", "Groups", "group", "join", "weigh"]
 
 SIDES = tuple(side for _, sides in LEVELS for side in sides)
 """Of the priors, pixels of the network's input."""
@@ -50,7 +50,7 @@ class Groups:
         The group of each candidate, 0 to G - 1.
     weights : ndarray, shape (G,), float32
         How many groups each stands for.
-    faces : ndarray, shape (3,), int64
+    faces : ndarray, shape (3,), float64
         That count at each difficulty, found or not.
     """
 
@@ -60,7 +60,7 @@ class Groups:
     labels: NDArray[np.int8]
     owners: NDArray[np.int64]
     weights: NDArray[np.float32]
-    faces: NDArray[np.int64]
+    faces: NDArray[np.float64]
 
 
 def _members(corners: NDArray[np.float64], margins: NDArray[np.float32]) -> list[NDArray[np.int64]]:
@@ -121,7 +121,7 @@ def group(
         labels[chosen],
         (np.cumsum(kept) - 1)[owners[chosen]],
         np.where(weak, 1 / _SHARE, 1.0)[kept].astype(np.float32),
-        np.array([truth.counted[level].sum() for level in DIFFICULTIES], np.int64),
+        np.array([truth.counted[level].sum() for level in DIFFICULTIES], np.float64),
     )
 
 
@@ -137,3 +137,8 @@ def join(parts: Sequence[Groups]) -> Groups:
         np.concatenate([part.weights for part in parts]),
         np.sum([part.faces for part in parts], axis=0),
     )
+
+
+def weigh(groups: Groups, share: float) -> Groups:
+    """Let detections and faces count `share` times what they did."""
+    return replace(groups, weights=groups.weights * np.float32(share), faces=groups.faces * share)
