@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from . import checkpoint
 from .config import TrainSettings
-from .data.annotations import read_annotations
+from .data.annotations import read_annotations, split_source
 from .data.device import DeviceCrops
 from .data.loader import Batch, epoch_batches
 from .data.mixture import Mixture, epoch_steps
@@ -361,10 +361,9 @@ def _data(wider: Path, labels: Path, packs: Path, extras: list[str], shares: dic
         pack(read_wider(wider, labels), packs / "wider")
     others = {}
     for item in extras:
-        name, _, source = item.partition("=")
-        annotations, _, photos = source.rpartition(":")
+        name, annotations, photos = split_source(item)
         if not is_packed(packs / name):
-            pack(read_annotations(Path(annotations), Path(photos)), packs / name)
+            pack(read_annotations(annotations, photos), packs / name)
         others[name] = PackedDataset(packs / name)
     return Mixture(PackedDataset(packs / "wider"), others, shares)
 

@@ -1,5 +1,6 @@
 import gzip
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +10,18 @@ cv2 = pytest.importorskip("cv2")
 from hypothesis import example, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from featherface_training.data.annotations import read_annotations, write_annotations  # noqa: E402
+from featherface_training.data.annotations import read_annotations, split_source, write_annotations  # noqa: E402
 from featherface_training.data.augment import AugmentSettings, augment, choose_angle, mosaic  # noqa: E402
 from featherface_training.data.mixture import Mixture, epoch_steps  # noqa: E402
 from featherface_training.data.packed import PackedDataset, pack  # noqa: E402
 from featherface_training.data.wider import LabelError, LabelledPhoto, read_labels, read_wider  # noqa: E402
+
+
+def test_a_data_set_on_the_command_line_has_a_name_labels_and_photos():
+    assert split_source("cats=a=b/c:d.jsonl:e/f") == ("cats", Path("a=b/c:d.jsonl"), Path("e/f"))
+    for item in ("a.jsonl:photos", "=a.jsonl:photos", "cats=a.jsonl", "cats=:photos", "cats=a.jsonl:"):
+        with pytest.raises(LabelError, match=f"NAME=LABELS:PHOTOS, .* got '{item}'"):
+            split_source(item)
 
 
 def test_labels_and_photos_are_paired_and_missing_photos_left_out(wider):

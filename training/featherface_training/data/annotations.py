@@ -13,7 +13,22 @@ import numpy as np
 
 from .wider import LabelError, LabelledPhoto
 
-__all__ = ["read_annotations", "write_annotations"]
+__all__ = ["read_annotations", "split_source", "write_annotations"]
+
+
+def split_source(item: str) -> tuple[str, Path, Path]:
+    """Split a command line's NAME=LABELS:PHOTOS into the name of a data set and its two paths.
+
+    Raises
+    ------
+    LabelError
+        If a part is missing.
+    """
+    name, _, source = item.partition("=")
+    labels, _, photos = source.rpartition(":")
+    if not (name and labels and photos):
+        raise LabelError(f"expected NAME=LABELS:PHOTOS, such as animals=animals.jsonl:photos, got {item!r}")
+    return name, Path(labels), Path(photos)
 
 
 def read_annotations(path: Path, photos: Path) -> list[tuple[Path, LabelledPhoto]]:

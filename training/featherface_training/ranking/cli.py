@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..checkpoint import CheckpointError, last_stage, load_model, write
+from ..data.annotations import split_source
 from ..evaluation.cli import parse_size
 from ..evaluation.detectors import Size
 from ..evaluation.fit import training_photos
@@ -94,16 +95,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _extras(items: list[str]) -> list[tuple[str, str, str]]:
-    """Split NAME=LABELS:PHOTOS."""
-    split = []
-    for item in items:
-        name, _, source = item.partition("=")
-        labels, _, folder = source.rpartition(":")
-        split.append((name, labels, folder))
-    return split
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line.
 
@@ -111,6 +102,8 @@ def main(arguments: list[str] | None = None) -> None:
     ------
     CheckpointError
         If the checkpoint's class outputs are fitted already.
+    LabelError
+        If labels can't be read.
     """
     parser = _parser()
     args = parser.parse_args(arguments)
@@ -126,7 +119,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
     sizes: list[Size] = args.size or ["original", 640]
     truth, photos = training_photos(args.wider, args.labels, args.photos, args.seed)
-    more = {name: other_photos(Path(labels), Path(folder)) for name, labels, folder in _extras(args.extra)}
+    more = {name: other_photos(labels, folder) for name, labels, folder in map(split_source, args.extra)}
     kept = len(photos) - int(args.held_out * len(photos))
     lists, apart = [], []
     for size in sizes:
