@@ -353,7 +353,9 @@ def test_the_command_fits_on_labelled_photos_and_runs_go_on_from_what_it_writes(
         extra.write_text(json.dumps({"file": "0--Squares/1.jpg", "faces": []}))
         options += ["--extra", f"empty={extra}:{photos}"]
         main([str(tmp_path / "run" / "last.pt"), str(output), *options])
-    lines = [message.rpartition(":")[0] for message in caplog.messages]
+    read = [f"size {size}: {count} photos read" for size in ("original", 96) for count in (4, 1)]
+    assert caplog.messages[:4] == read
+    lines = [message.rpartition(":")[0] for message in caplog.messages[4:]]
     assert lines[:4] == [
         f"step 0 of 2, size {size}, {part}" for part in ("fitted", "held out") for size in ("original", 96)
     ]

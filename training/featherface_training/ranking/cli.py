@@ -44,7 +44,10 @@ def _groups(
     detect = open_candidates(model, size, least=LEAST_MARGIN, threads=threads)
     random = np.random.default_rng(seed)
     bar = tqdm(photos.items(), desc=f"size {size}", unit="photo", disable=None, leave=False)
-    return [group(detect(path.read_bytes()), truth[name], random, empty=empty) for name, path in bar]
+    groups = [group(detect(path.read_bytes()), truth[name], random, empty=empty) for name, path in bar]
+    # the bar shows on terminals only
+    log.info("size %s: %d photos read", size, len(groups))
+    return groups
 
 
 def _parser() -> argparse.ArgumentParser:
