@@ -17,7 +17,7 @@ from .models.featherface import FeatherFace
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Ensemble", "ForeignTeacher", "Lesson", "TeacherError", "head_levels"]
+__all__ = ["Ensemble", "ForeignTeacher", "Lesson", "TeacherError"]
 
 # strides 8, 16 and 32
 LEVELS = 3
@@ -45,7 +45,7 @@ class Lesson:
     levels: list[list[Tensor]]
 
 
-def head_levels(graph: "onnx.GraphProto") -> dict[str, int]:
+def _head_levels(graph: "onnx.GraphProto") -> dict[str, int]:
     """Return what three or more 1x1 convolutions read, in order, and its channels: the heads' inputs."""
     shapes = {weights.name: tuple(weights.dims) for weights in graph.initializer}
     readers: dict[str, list[int]] = {}
@@ -89,7 +89,7 @@ class ForeignTeacher:
         import onnxruntime
 
         network = onnx.load(str(path))
-        levels = head_levels(network.graph) if features else {}
+        levels = _head_levels(network.graph) if features else {}
         if len(levels) != LEVELS or len(set(levels.values())) != 1:
             levels = {}
         self.channels = next(iter(levels.values()), 0)

@@ -40,6 +40,7 @@ def test_the_published_recipe_tells_what_the_packages_tell(model):
     own = [stage for stage in recipe.stages.values() if stage.model() == model]
     assert own[-1].name == final
     assert (kind == "ranked") == ("ranking" in told)
+    assert own[-1].ranked == (tuple(told["ranking"]["extra"]) if "ranking" in told else None)
     for i, stage in enumerate(own):
         entry = [*told["history"], told][i + 2]
         used = own[i + 1].start if stage is not own[-1] else recipe.final[model]

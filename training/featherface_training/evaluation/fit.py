@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.wider import read_wider
+from ..data.wider import LabelledPhoto, read_wider
 from .cli import parse_size
 from .detectors import Size, open_detector
 from .ground_truth import GroundTruth, PhotoTruth, read_ground_truth
 from .protocol import DIFFICULTIES, evaluate
 from .run import find_photos, predict
 
-__all__ = ["LEAST_HEIGHTS", "by_height", "main", "training_photos"]
+__all__ = ["LEAST_HEIGHTS", "by_height", "labelled_truth", "main", "training_photos"]
 
 LEAST_HEIGHTS = {"easy": 50, "medium": 30, "hard": 10}
 """Pixels. WIDER FACE says which faces of val are easy, of train it does not; its levels follow the height."""
@@ -28,8 +28,19 @@ def by_height(boxes: NDArray[np.float64]) -> PhotoTruth:
     return PhotoTruth(boxes, {level: boxes[:, 3] >= least for level, least in LEAST_HEIGHTS.items()})
 
 
-def training_photos(wider: Path, labels: Path, count: int, seed: int) -> tuple[GroundTruth, dict[str, Path]]:
-    """Choose labelled photos of train at random, at most `count`.
+def labelled_truth(photo: LabelledPhoto) -> PhotoTruth:
+    """Let a photo's faces count by their height; regions where nobody knows are faces that don't count."""
+    boxes = np.concatenate([photo.boxes, photo.ignored]).astype(np.float64)
+    boxes[:, 2:] -= boxes[:, :2]
+    known = np.arange(len(boxes)) < len(photo.boxes)
+    counted = by_height(boxes).counted
+    return PhotoTruth(boxes, {level: chosen & known for level, chosen in counted.items()})
+
+
+def training_photos(
+    wider: Path, labels: Path, count: int | None, seed: int
+) -> tuple[GroundTruth, dict[str, Path]]:
+    """Choose labelled photos of train at random, at most `count`, or all.
 
     Raises
     ------
@@ -38,11 +49,7 @@ def training_photos(wider: Path, labels: Path, count: int, seed: int) -> tuple[G
     """
     pairs = read_wider(wider, labels)
     chosen = [pairs[i] for i in np.random.default_rng(seed).permutation(len(pairs))[:count]]
-    truth = {}
-    for _, photo in chosen:
-        boxes = photo.boxes.astype(np.float64)
-        boxes[:, 2:] -= boxes[:, :2]
-        truth[photo.name] = by_height(boxes)
+    truth = {photo.name: labelled_truth(photo) for _, photo in chosen}
     return truth, {photo.name: path for path, photo in chosen}
 
 

@@ -71,16 +71,14 @@ def _seen_by(graph: onnx.GraphProto, weights: str) -> str:
 
 
 def open_candidates(
-    model: FeatherFace, size: Size, *, least: float, threads: int = 0
-) -> Callable[[bytes], Candidates]:
-    """Open a model for its candidates.
+    model: FeatherFace, *, least: float, threads: int = 0
+) -> Callable[[bytes, Size], Candidates]:
+    """Open a model for its candidates in a photo at a size: its long side in pixels, or "original".
 
     Parameters
     ----------
     model : FeatherFace
         In evaluation mode, on the CPU.
-    size : int or "original"
-        The long side in pixels.
     least : float
         Margin that a candidate has at least.
     threads : int
@@ -105,7 +103,7 @@ def open_candidates(
     settings = Settings()
     source = session.get_inputs()[0].name
 
-    def detect(data: bytes) -> Candidates:
+    def detect(data: bytes, size: Size) -> Candidates:
         prepared = prepare(data, size, settings)
         transform = prepared.transform
         classes, boxes, *seen = (

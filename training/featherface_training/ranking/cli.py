@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,8 +17,7 @@ from ..evaluation.cli import parse_size
 from ..evaluation.detectors import Size
 from ..evaluation.fit import training_photos
 from ..evaluation.ground_truth import GroundTruth
-from ..models.featherface import FeatherFace
-from .candidates import open_candidates
+from .candidates import Candidates, open_candidates
 from .fit import FitSettings, fit
 from .groups import LEAST_MARGIN, Groups, group, join, weigh
 from .others import other_photos
@@ -26,25 +26,21 @@ __all__ = ["main"]
 
 log = logging.getLogger(__name__)
 
-# of a random order of the photos, which the seed chooses
-_ALL = 1_000_000
 # they are there for their false alarms; of full weight, V1 pays for them with most of what its easy faces won
 _EXTRA_WEIGHT = 0.25
 
 
 def _groups(
-    model: FeatherFace,
+    detect: Callable[[bytes, Size], Candidates],
     size: Size,
     truth: GroundTruth,
     photos: dict[str, Path],
-    threads: int,
     seed: int,
     empty: bool = False,
 ) -> list[Groups]:
-    detect = open_candidates(model, size, least=LEAST_MARGIN, threads=threads)
     random = np.random.default_rng(seed)
     bar = tqdm(photos.items(), desc=f"size {size}", unit="photo", disable=None, leave=False)
-    groups = [group(detect(path.read_bytes()), truth[name], random, empty=empty) for name, path in bar]
+    groups = [group(detect(path.read_bytes(), size), truth[name], random, empty=empty) for name, path in bar]
     # the bar shows on terminals only
     log.info("size %s: %d photos read", size, len(groups))
     return groups
@@ -80,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         default=_EXTRA_WEIGHT,
         help=f"what each of their detections counts (default {_EXTRA_WEIGHT})",
     )
-    parser.add_argument("--photos", type=int, default=_ALL, help="photos of train (default: all)")
+    parser.add_argument("--photos", type=int, help="photos of train (default: all)")
     parser.add_argument("--seed", type=int, default=1, help="which ones (default 1)")
     parser.add_argument(
         "--held-out", type=float, default=0.0, metavar="SHARE", help="of the photos that are measured alone"
@@ -124,13 +120,14 @@ def main(arguments: list[str] | None = None) -> None:
     truth, photos = training_photos(args.wider, args.labels, args.photos, args.seed)
     more = {name: other_photos(labels, folder) for name, labels, folder in map(split_source, args.extra)}
     kept = len(photos) - int(args.held_out * len(photos))
+    detect = open_candidates(model, least=LEAST_MARGIN, threads=args.threads)
     lists, apart = [], []
     for size in sizes:
-        groups = _groups(model, size, truth, photos, args.threads, args.seed)
+        groups = _groups(detect, size, truth, photos, args.seed)
         others = [
             weigh(one, args.extra_weight)
             for truths, paths in more.values()
-            for one in _groups(model, size, truths, paths, args.threads, args.seed, empty=True)
+            for one in _groups(detect, size, truths, paths, args.seed, empty=True)
         ]
         lists.append(join([*groups[:kept], *others]))
         apart += [join(groups[kept:])] if groups[kept:] else []

@@ -42,7 +42,6 @@ class Groups:
         Of each candidate, what the convolution of its `Tail` sees.
     sides : ndarray, shape (R,), int64
         Which of `SIDES` its prior has.
-    margins : ndarray, shape (R,), float32
     labels : ndarray, shape (R, 3), int8
         At each difficulty, what it would be as its group's best: right (1), a false alarm (0), or neither
         (-1).
@@ -56,7 +55,6 @@ class Groups:
 
     patches: NDArray[np.float16]
     sides: NDArray[np.int64]
-    margins: NDArray[np.float32]
     labels: NDArray[np.int8]
     owners: NDArray[np.int64]
     weights: NDArray[np.float32]
@@ -117,7 +115,6 @@ def group(
     return Groups(
         found.patches(rows),
         np.searchsorted(SIDES, found.sides[rows]),
-        found.margins[rows],
         labels[chosen],
         (np.cumsum(kept) - 1)[owners[chosen]],
         np.where(weak, 1 / _SHARE, 1.0)[kept].astype(np.float32),
@@ -131,7 +128,6 @@ def join(parts: Sequence[Groups]) -> Groups:
     return Groups(
         np.concatenate([part.patches for part in parts]),
         np.concatenate([part.sides for part in parts]),
-        np.concatenate([part.margins for part in parts]),
         np.concatenate([part.labels for part in parts]),
         np.concatenate([part.owners + start for part, start in zip(parts, starts, strict=True)]),
         np.concatenate([part.weights for part in parts]),

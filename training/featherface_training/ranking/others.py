@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from ..data.annotations import read_annotations
-from ..evaluation.fit import by_height
-from ..evaluation.ground_truth import GroundTruth, PhotoTruth
-from ..evaluation.protocol import DIFFICULTIES
+from ..evaluation.fit import labelled_truth
+from ..evaluation.ground_truth import GroundTruth
 
 __all__ = ["other_photos"]
 
@@ -27,12 +24,6 @@ def other_photos(labels: Path, folder: Path) -> tuple[GroundTruth, dict[str, Pat
     LabelError
         If a line is malformed or names a photo that is not there.
     """
-    truth, photos = {}, {}
-    for path, photo in read_annotations(labels, folder):
-        boxes = np.concatenate([photo.boxes, photo.ignored]).astype(np.float64)
-        boxes[:, 2:] -= boxes[:, :2]
-        counted = by_height(boxes).counted
-        known = np.arange(len(boxes)) < len(photo.boxes)
-        truth[photo.name] = PhotoTruth(boxes, {level: counted[level] & known for level in DIFFICULTIES})
-        photos[photo.name] = path
-    return truth, photos
+    pairs = read_annotations(labels, folder)
+    truth = {photo.name: labelled_truth(photo) for _, photo in pairs}
+    return truth, {photo.name: path for path, photo in pairs}
