@@ -13,6 +13,7 @@ from .checkpoint import load_model
 from .data.augment import BGR_MEAN
 from .losses.distillation import FeatureTeachers, Outputs, margins
 from .models.featherface import FeatherFace
+from .sessions import open_levels
 
 if TYPE_CHECKING:
     import onnx
@@ -93,15 +94,8 @@ class ForeignTeacher:
         if len(levels) != LEVELS or len(set(levels.values())) != 1:
             levels = {}
         self.channels = next(iter(levels.values()), 0)
-        network.graph.output.extend(
-            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in levels
-        )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            network.SerializeToString(), options, providers=onnxruntime.get_available_providers()
-        )
+        providers = onnxruntime.get_available_providers()
+        self._session = open_levels(network, levels, threads=threads, providers=providers)
         outputs = [output for output in self._session.get_outputs() if output.name not in levels]
         self.has_priors = [output.shape[-1] for output in outputs] == [4, 2, 10]
         if not self.has_priors and len(outputs) == YUNET_OUTPUTS and not features:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
 from featherface import Settings
@@ -18,6 +17,7 @@ from ..evaluation.detectors import Size, prepare
 from ..export import export_onnx
 from ..models.featherface import FeatherFace
 from ..models.heads import PRIORS_PER_CELL
+from ..sessions import open_levels
 from .tail import tails
 
 __all__ = ["Candidates", "open_candidates"]
@@ -90,16 +90,7 @@ def open_candidates(
         network = onnx.load(str(path))
     channels = tails(model)[0].convolution.in_channels
     levels = [_seen_by(network.graph, tail.name) for tail in tails(model)]
-    network.graph.output.extend(
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in levels
-    )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    # it warns that these outputs tell no shape
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        network.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = open_levels(network, levels, threads=threads, providers=["CPUExecutionProvider"])
     settings = Settings()
     source = session.get_inputs()[0].name
 
