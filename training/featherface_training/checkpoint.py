@@ -10,6 +10,7 @@ from torch import nn
 
 from .config import TrainSettings
 from .ema import AveragedModel
+from .losses.ranking import RankingLoss
 from .models.featherface import FeatherFace, build_model
 
 __all__ = [
@@ -48,6 +49,7 @@ def save(
     optimizer: torch.optim.Optimizer,
     adapter: nn.Module | None = None,
     history: Sequence[dict[str, Any]] = (),
+    ranking: RankingLoss | None = None,
 ) -> None:
     """Write a checkpoint after `step` optimisation steps.
 
@@ -64,6 +66,7 @@ def save(
             "training_state_dict": model.state_dict(),
             "optimizer_state_dict": optimizer.state_dict(),
             "adapter_state_dict": adapter.state_dict() if adapter else {},
+            "ranking_state_dict": ranking.state() if ranking else {},
             "history": list(history),
         },
         path,
@@ -78,6 +81,7 @@ def resume(
     optimizer: torch.optim.Optimizer,
     device: torch.device,
     adapter: nn.Module | None = None,
+    ranking: RankingLoss | None = None,
 ) -> int:
     """Load a run's state in place, and return the number of steps done.
 
@@ -99,6 +103,8 @@ def resume(
     optimizer.load_state_dict(state["optimizer_state_dict"])
     if adapter is not None:
         adapter.load_state_dict(state["adapter_state_dict"])
+    if ranking is not None:
+        ranking.load(state["ranking_state_dict"])
     return int(state["step"])
 
 

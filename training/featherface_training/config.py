@@ -7,6 +7,7 @@ from typing import Any
 from .data.augment import AugmentSettings
 from .losses.distillation import DistillationSettings
 from .losses.multitask import LossSettings
+from .losses.ranking import RankingSettings
 from .models.featherface import ModelName
 
 __all__ = ["TrainSettings"]
@@ -44,6 +45,7 @@ class TrainSettings:
     loss : LossSettings
     distillation : DistillationSettings
         Read only when a teacher is given.
+    ranking : RankingSettings
     parts : tuple of str
         Modules to train, such as "heads.2"; the others keep their weights and their statistics. Empty: all.
     frozen_statistics : bool
@@ -67,6 +69,7 @@ class TrainSettings:
     bf16: bool = True
     loss: LossSettings = field(default_factory=LossSettings)
     distillation: DistillationSettings = field(default_factory=DistillationSettings)
+    ranking: RankingSettings = field(default_factory=RankingSettings)
     parts: tuple[str, ...] = ()
     frozen_statistics: bool = False
 
@@ -92,7 +95,12 @@ class TrainSettings:
             If a key is unknown.
         """
         values = dict(values)
-        parts = {"loss": LossSettings, "distillation": DistillationSettings, "augmentation": AugmentSettings}
+        parts = {
+            "loss": LossSettings,
+            "distillation": DistillationSettings,
+            "augmentation": AugmentSettings,
+            "ranking": RankingSettings,
+        }
         for name, kind in parts.items():
             if isinstance(values.get(name), dict):
                 values[name] = _build(kind, values[name])

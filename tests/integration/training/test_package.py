@@ -18,7 +18,7 @@ from featherface_training.data.packed import PackedDataset, pack  # noqa: E402
 from featherface_training.data.wider import read_wider  # noqa: E402
 from featherface_training.models import EXPECTED_PARAMETERS  # noqa: E402
 from featherface_training.package import make_package  # noqa: E402
-from featherface_training.train import Trainer  # noqa: E402
+from featherface_training.trainer import Trainer  # noqa: E402
 
 
 @pytest.fixture(scope="module", params=["nano", "v1"])

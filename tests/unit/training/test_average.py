@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 from featherface_training.average import main  # noqa: E402
 from featherface_training.checkpoint import CheckpointError, load_model, stages  # noqa: E402
 from featherface_training.config import TrainSettings  # noqa: E402
-from featherface_training.train import Trainer  # noqa: E402
+from featherface_training.trainer import Trainer  # noqa: E402
 
 CPU = torch.device("cpu")
 SETTINGS = TrainSettings(

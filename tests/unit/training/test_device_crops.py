@@ -15,7 +15,7 @@ from featherface_training.data.device import DeviceCrops, _Crop  # noqa: E402
 from featherface_training.data.mixture import Mixture  # noqa: E402
 from featherface_training.data.packed import PackedDataset, pack  # noqa: E402
 from featherface_training.data.wider import LabelledPhoto  # noqa: E402
-from featherface_training.train import Trainer  # noqa: E402
+from featherface_training.trainer import Trainer  # noqa: E402
 
 CPU = torch.device("cpu")
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from featherface_training.data.wider import LabelError
-from featherface_training.evaluation.fit import by_height, training_photos
+from featherface_training.evaluation.fit import training_photos
+from featherface_training.evaluation.ground_truth import by_height
 
 
 def test_faces_count_by_their_height():

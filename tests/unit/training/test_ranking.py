@@ -10,23 +10,24 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
+
 from featherface.nms import non_maximum_suppression  # noqa: E402
 from featherface.packages import find_models_folder  # noqa: E402
 from featherface.priors import make_priors  # noqa: E402
 from featherface_training.average import average  # noqa: E402
 from featherface_training.checkpoint import CheckpointError, load_model, stages, write  # noqa: E402
 from featherface_training.config import TrainSettings  # noqa: E402
-from featherface_training.evaluation.fit import by_height  # noqa: E402
+from featherface_training.evaluation.ground_truth import by_height  # noqa: E402
 from featherface_training.evaluation.protocol import DIFFICULTIES, evaluate  # noqa: E402
+from featherface_training.losses.average_precision import smooth_average_precision  # noqa: E402
 from featherface_training.models.featherface import build_model  # noqa: E402
 from featherface_training.ranking.candidates import Candidates, open_candidates  # noqa: E402
 from featherface_training.ranking.cli import main  # noqa: E402
 from featherface_training.ranking.fit import FitSettings, fit  # noqa: E402
 from featherface_training.ranking.groups import SIDES, group, join, weigh  # noqa: E402
 from featherface_training.ranking.others import other_photos  # noqa: E402
-from featherface_training.ranking.precision import smooth_average_precision  # noqa: E402
 from featherface_training.ranking.tail import tails  # noqa: E402
-from featherface_training.train import Trainer  # noqa: E402
+from featherface_training.trainer import Trainer  # noqa: E402
 
 
 @pytest.fixture(params=["v1", "nano"])
@@ -198,22 +199,20 @@ def test_smooth_average_precision_is_near_the_exact_one(seed):
     right = random.random(4000) < random.uniform(0.1, 0.9)
     margins = random.normal(np.where(right, 1.5, -0.5), 1.2).clip(-4.5, 7.5).astype(np.float32)
     neither = random.random(4000) < 0.2
-    labels = np.where(neither, -1, right)[:, None].astype(np.int8)
     faces = right.sum() * 1.1
-    smooth = smooth_average_precision(
-        torch.from_numpy(margins), torch.from_numpy(labels), torch.ones(4000), torch.tensor([faces])
-    )
+    counts = [torch.from_numpy(what & ~neither)[:, None].float() for what in (right, ~right)]
+    smooth = smooth_average_precision(torch.from_numpy(margins), *counts, torch.tensor([faces]))
     assert smooth.item() == pytest.approx(exact(margins[~neither], right[~neither], faces), abs=0.005)
 
 
 def test_one_that_stands_for_others_counts_as_often():
-    margins, labels = torch.tensor([2.0, 1.0, 0.0]), torch.tensor([[1], [0], [1]])
-    twice = smooth_average_precision(margins, labels, torch.tensor([1.0, 2.0, 1.0]), torch.tensor([2.0]))
+    found = torch.tensor([[1.0], [0.0], [1.0]])
+    twice = smooth_average_precision(
+        torch.tensor([2.0, 1.0, 0.0]), found, torch.tensor([[0.0], [2.0], [0.0]]), torch.tensor([2.0])
+    )
+    right = torch.tensor([[1.0], [0.0], [0.0], [1.0]])
     apart = smooth_average_precision(
-        torch.tensor([2.0, 1.0, 1.0, 0.0]),
-        torch.tensor([[1], [0], [0], [1]]),
-        torch.ones(4),
-        torch.tensor([2.0]),
+        torch.tensor([2.0, 1.0, 1.0, 0.0]), right, 1 - right, torch.tensor([2.0])
     )
     assert twice.item() == pytest.approx(apart.item())
 
@@ -222,9 +221,8 @@ def test_the_gradient_raises_faces_and_lowers_false_alarms():
     random = np.random.default_rng(1)
     labels = (random.random(400) < 0.5).astype(np.int8)
     margins = torch.tensor(random.normal(labels, 1.0), dtype=torch.float32, requires_grad=True)
-    smooth_average_precision(
-        margins, torch.from_numpy(labels)[:, None], torch.ones(400), torch.tensor([200.0])
-    ).sum().backward()
+    right = torch.from_numpy(labels)[:, None].float()
+    smooth_average_precision(margins, right, 1 - right, torch.tensor([200.0])).sum().backward()
     rises = margins.grad.numpy()
     assert rises[labels == 1].mean() > 0 > rises[labels == 0].mean()
 

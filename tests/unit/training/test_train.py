@@ -10,7 +10,7 @@ from featherface_training.data.augment import AugmentSettings  # noqa: E402
 from featherface_training.data.loader import epoch_batches  # noqa: E402
 from featherface_training.losses.matching import match  # noqa: E402
 from featherface_training.losses.multitask import LossSettings  # noqa: E402
-from featherface_training.train import Trainer, learning_rate  # noqa: E402
+from featherface_training.trainer import Trainer, learning_rate  # noqa: E402
 
 SETTINGS = TrainSettings(model="nano", epochs=4, batch=4, sizes=(64,), warmup_steps=2, bf16=False)
 AUGMENTED = AugmentSettings(scales=(0.5, 1.0), degrade=0.5, mosaic=0.5)
@@ -32,13 +32,16 @@ def test_batches_depend_on_seed_epoch_and_position_only(mixture):
     assert not torch.equal(other.images, whole[0].images)
 
 
-def test_a_resumed_run_ends_with_exactly_the_same_weights(mixture, tmp_path):
+@pytest.mark.parametrize("ranking", [0.0, 2.0])
+def test_a_resumed_run_ends_with_exactly_the_same_weights(mixture, tmp_path, ranking):
+    values = SETTINGS.to_dict()
+    settings = TrainSettings.from_dict({**values, "ranking": {"weight": ranking, "crops": 11, "least": 3}})
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        Trainer(SETTINGS, mixture, tmp_path / "whole", CPU).run(stop_after=7)
-        Trainer(SETTINGS, mixture, tmp_path / "cut", CPU).run(stop_after=4)
-        resumed = Trainer(SETTINGS, mixture, tmp_path / "cut", CPU)
+        Trainer(settings, mixture, tmp_path / "whole", CPU).run(stop_after=7)
+        Trainer(settings, mixture, tmp_path / "cut", CPU).run(stop_after=4)
+        resumed = Trainer(settings, mixture, tmp_path / "cut", CPU)
         assert resumed.step == 4
         resumed.run(stop_after=7)
     finally:
@@ -97,7 +100,7 @@ def test_simota_is_told_what_the_network_predicts(mixture, tmp_path, monkeypatch
         told.append(how["predicted"])
         return match(priors, boxes, owners, images, **how)
 
-    monkeypatch.setattr("featherface_training.train.match", noting)
+    monkeypatch.setattr("featherface_training.trainer.match", noting)
     for matching in ("atss", "simota"):
         values = SETTINGS.to_dict()
         settings = TrainSettings.from_dict({**values, "loss": {**values["loss"], "matching": matching}})

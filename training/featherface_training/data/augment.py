@@ -182,7 +182,7 @@ def place_labels(
     ignored = move(photo.ignored)
     ignored = ignored[((ignored[:, 2:] - ignored[:, :2]) > 0).all(1)]
     landmarks = (photo.landmarks[kept] - origin) * np.float32(factor)
-    return LabelledPhoto(photo.name, move(photo.boxes[kept]), landmarks, ignored)
+    return LabelledPhoto(photo.name, move(photo.boxes[kept]), landmarks, ignored, photo.heights[kept])
 
 
 def rotate_labels(photo: LabelledPhoto, left: int, top: int, side: int, angle: float) -> LabelledPhoto:
@@ -206,7 +206,13 @@ def rotate_labels(photo: LabelledPhoto, left: int, top: int, side: int, angle: f
         reach = (half**power @ np.abs(rotation) ** power) ** np.float32(1 / power)
         return np.concatenate([centres - reach, centres + reach], 1)
 
-    return LabelledPhoto(photo.name, bounds(photo.boxes, 2), move(photo.landmarks), bounds(photo.ignored, 1))
+    return LabelledPhoto(
+        photo.name,
+        bounds(photo.boxes, 2),
+        move(photo.landmarks),
+        bounds(photo.ignored, 1),
+        photo.heights,
+    )
 
 
 def mirror_labels(photo: LabelledPhoto, size: int) -> LabelledPhoto:
@@ -219,7 +225,7 @@ def mirror_labels(photo: LabelledPhoto, size: int) -> LabelledPhoto:
 
     landmarks = photo.landmarks[:, _MIRRORED].copy()
     landmarks[:, :, 0] = size - landmarks[:, :, 0]
-    return LabelledPhoto(photo.name, flip(photo.boxes), landmarks, flip(photo.ignored))
+    return LabelledPhoto(photo.name, flip(photo.boxes), landmarks, flip(photo.ignored), photo.heights)
 
 
 def augment(
@@ -292,7 +298,7 @@ def join_labels(tiles: list[LabelledPhoto], half: int) -> LabelledPhoto:
     """Put the labels of four tiles of side `half` into one frame: top left, top right, then the row below."""
     corners = [np.array(c, np.float32) for c in ((0, 0), (half, 0), (0, half), (half, half))]
     moved = [
-        (tile.boxes + np.tile(c, 2), tile.landmarks + c, tile.ignored + np.tile(c, 2))
+        (tile.boxes + np.tile(c, 2), tile.landmarks + c, tile.ignored + np.tile(c, 2), tile.heights)
         for tile, c in zip(tiles, corners, strict=True)
     ]
     return LabelledPhoto(tiles[0].name, *(np.concatenate(parts) for parts in zip(*moved, strict=True)))

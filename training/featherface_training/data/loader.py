@@ -33,6 +33,8 @@ class Batch:
     ignored : Tensor, shape (G, 4), float32
         Regions without loss, pixels of the crop.
     ignored_owners : Tensor, shape (G,), int64
+    heights : Tensor, shape (M,), float32
+        Of the faces, in pixels of their photos.
     """
 
     images: Tensor
@@ -41,6 +43,7 @@ class Batch:
     owners: Tensor
     ignored: Tensor
     ignored_owners: Tensor
+    heights: Tensor
 
     @classmethod
     def of(cls, images: Tensor, labels: Sequence[LabelledPhoto]) -> "Batch":
@@ -55,6 +58,7 @@ class Batch:
             owners([len(photo.boxes) for photo in labels]),
             torch.from_numpy(np.concatenate([photo.ignored for photo in labels])),
             owners([len(photo.ignored) for photo in labels]),
+            torch.from_numpy(np.concatenate([photo.heights for photo in labels])),
         )
         return cls(images, *(part.to(images.device) for part in faces))
 

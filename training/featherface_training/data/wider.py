@@ -29,12 +29,20 @@ class LabelledPhoto:
         Left eye, right eye, nose, left and right mouth corner (image left first); NaN where unknown.
     ignored : ndarray, shape (G, 4), float32
         Regions in which nobody knows whether there is a face.
+    heights : ndarray, shape (F,), float32
+        Of the faces, in pixels of the photo as it is stored, whatever was done to `boxes` since; those of
+        `boxes` if omitted.
     """
 
     name: str
     boxes: NDArray[np.float32]
     landmarks: NDArray[np.float32]
     ignored: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 4), np.float32))
+    heights: NDArray[np.float32] = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.heights is None:
+            object.__setattr__(self, "heights", self.boxes[:, 3] - self.boxes[:, 1])
 
 
 def _parse(name: str, rows: list[list[float]]) -> LabelledPhoto:

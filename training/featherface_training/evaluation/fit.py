@@ -8,24 +8,15 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..data.wider import LabelledPhoto, read_wider
 from .cli import parse_size
 from .detectors import Size, open_detector
-from .ground_truth import GroundTruth, PhotoTruth, read_ground_truth
+from .ground_truth import GroundTruth, PhotoTruth, by_height, read_ground_truth
 from .protocol import DIFFICULTIES, evaluate
 from .run import find_photos, predict
 
-__all__ = ["LEAST_HEIGHTS", "by_height", "labelled_truth", "main", "training_photos"]
-
-LEAST_HEIGHTS = {"easy": 50, "medium": 30, "hard": 10}
-"""Pixels. WIDER FACE says which faces of val are easy, of train it does not; its levels follow the height."""
-
-
-def by_height(boxes: NDArray[np.float64]) -> PhotoTruth:
-    """Let the faces (F, 4) of a photo, left, top, width, height in pixels, count by their height."""
-    return PhotoTruth(boxes, {level: boxes[:, 3] >= least for level, least in LEAST_HEIGHTS.items()})
+__all__ = ["labelled_truth", "main", "training_photos"]
 
 
 def labelled_truth(photo: LabelledPhoto) -> PhotoTruth:

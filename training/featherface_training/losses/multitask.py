@@ -32,8 +32,8 @@ class LossSettings:
         (Zheng et al., AAAI 2020), efficient IoU (Zhang et al., Neurocomputing 2022).
     landmark : {"smooth_l1", "wing"}
         On encoded values; wing loss (Feng et al., CVPR 2018; w 2, epsilon 0.5) weighs small errors more.
-    box_weight, landmark_weight : float
-        Beside classification's 1.
+    classification_weight, box_weight, landmark_weight : float
+        At 0, classification is left to a teacher or to `RankingSettings`.
     outside : float
         How many pixels beside a face a prior's centre may lie and still be matched to it by "atss" or
         "simota".
@@ -50,6 +50,7 @@ class LossSettings:
     negatives_per_positive: int = 7
     box: Literal["smooth_l1", "giou", "diou", "eiou"] = "diou"
     landmark: Literal["smooth_l1", "wing"] = "smooth_l1"
+    classification_weight: float = 1.0
     box_weight: float = 2.0
     landmark_weight: float = 1.0
     outside: float = 0.0

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..losses.average_precision import smooth_average_precision
 from ..models.featherface import FeatherFace
 from ..models.heads import PRIORS_PER_CELL
 from .groups import Groups
-from .precision import smooth_average_precision
 from .tail import Tail, tails
 
 __all__ = ["FitSettings", "fit"]
@@ -132,7 +132,9 @@ class _List:
     def precisions(self, layers: Sequence[_Layers]) -> tuple[Tensor, Tensor]:
         """Return the smooth average precisions (3,), and how far boxes and landmarks moved."""
         margins, labels, moved = self.best(layers)
-        return smooth_average_precision(margins, labels, self.weights, self.faces), moved
+        weights = self.weights[:, None]
+        right, false = (labels == 1) * weights, (labels == 0) * weights
+        return smooth_average_precision(margins, right, false, self.faces), moved
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ __all__ = ["smooth_average_precision"]
 _LOW, _HIGH, _BINS = -5.0, 8.0, 500
 
 
-def smooth_average_precision(margins: Tensor, labels: Tensor, weights: Tensor, faces: Tensor) -> Tensor:
+def smooth_average_precision(margins: Tensor, right: Tensor, false: Tensor, faces: Tensor) -> Tensor:
     """Return the average precision of one list of detections at each difficulty, shape (D,).
 
     Detections fall into bins by their margin, each into two, by how near it lies to either: so the counts
@@ -21,28 +21,22 @@ def smooth_average_precision(margins: Tensor, labels: Tensor, weights: Tensor, f
     ----------
     margins : Tensor, shape (N,), float32
         Logits of face less those of background; beyond the confidences 0.0067 and 0.9997 all are alike.
-    labels : Tensor, shape (N, D), int8
-        Right (1), a false alarm (0), or neither (-1).
-    weights : Tensor, shape (N,), float32
-        How many detections each stands for.
+    right, false : Tensor, shapes (N, D), float32
+        How much of each is right, and how much a false alarm; more than 1 where one stands for many.
     faces : Tensor, shape (D,), float32
         That there are to be found.
     """
     place = ((margins - _LOW) / (_HIGH - _LOW) * (_BINS - 1)).clamp(0, _BINS - 1.001)
     below = place.detach().floor().long()
-    upper = place - below
+    upper = (place - below)[:, None]
 
-    def binned(chosen: Tensor) -> tuple[Tensor, Tensor]:
-        share = chosen * weights
-        bins = torch.zeros(_BINS).index_add(0, below, (1 - upper) * share)
-        bins = bins.index_add(0, below + 1, upper * share)
+    def binned(counts: Tensor) -> tuple[Tensor, Tensor]:
+        bins = torch.zeros(_BINS, counts.shape[1]).index_add(0, below, (1 - upper) * counts)
+        bins = bins.index_add(0, below + 1, upper * counts)
         # of those in the same bin, half stand before
         return bins, bins.flip(0).cumsum(0).flip(0) - bins / 2
 
-    precisions = []
-    for label, count in zip(labels.unbind(1), faces, strict=True):
-        right, right_before = binned(label == 1)
-        _, false_before = binned(label == 0)
-        precision = right_before / (right_before + false_before).clamp(min=1e-9)
-        precisions.append((right * precision).sum() / count.clamp(min=1))
-    return torch.stack(precisions)
+    found, right_before = binned(right)
+    _, false_before = binned(false)
+    precision = right_before / (right_before + false_before).clamp(min=1e-9)
+    return (found * precision).sum(0) / faces.clamp(min=1)

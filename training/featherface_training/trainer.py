@@ -1,0 +1,319 @@
+"""One training run: its steps, its checkpoints, its journal."""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from . import checkpoint
+from .config import TrainSettings
+from .data.device import DeviceCrops
+from .data.loader import Batch, epoch_batches
+from .data.mixture import Mixture, epoch_steps
+from .ema import AveragedModel
+from .initialise import initialise_backbone
+from .losses.distillation import FeatureAdapter, distillation_loss, focus_on_faces, margins
+from .losses.matching import Predicted, match
+from .losses.multitask import decode_boxes, multitask_loss
+from .losses.priors import prior_tensor
+from .losses.ranking import RankingLoss
+from .models.featherface import FeatherFace, build_model
+from .teachers import Ensemble
+
+__all__ = ["Trainer", "learning_rate"]
+
+log = logging.getLogger(__name__)
+
+
+def _optimizer(
+    model: FeatherFace, adapter: FeatureAdapter | None, settings: TrainSettings
+) -> torch.optim.AdamW:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    parameters += adapter.parameters() if adapter else ()
+    decayed = [p for p in parameters if p.ndim > 1]
+    others = [p for p in parameters if p.ndim <= 1]
+    return torch.optim.AdamW(
+        [
+            {"params": decayed, "weight_decay": settings.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
+        lr=settings.learning_rate,
+    )
+
+
+def train_only(model: FeatherFace, parts: Sequence[str]) -> None:
+    """Freeze all but the named modules: neither their weights nor their statistics move in training.
+
+    Raises
+    ------
+    ValueError
+        If the model has no module of a name.
+    """
+    modules = dict(model.named_modules())
+    unknown = [name for name in parts if not name or name not in modules]
+    if unknown:
+        raise ValueError(
+            f"expected modules of {model.name} in `parts`, such as 'heads.2', got {unknown[0]!r}"
+        )
+    model.eval().requires_grad_(False)
+    for name in parts:
+        modules[name].train().requires_grad_(True)
+
+
+def freeze_statistics(model: FeatherFace) -> None:
+    """Let batch normalisation use its running statistics in training, and keep them."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+
+
+def learning_rate(settings: TrainSettings, step: int, total: int) -> float:
+    """Return the rate of step `step` of `total`: linear warm-up, then a cosine to a hundredth."""
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / settings.warmup_steps
+    progress = (step - settings.warmup_steps) / max(1, total - settings.warmup_steps)
+    return settings.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, progress))) / 2)
+
+
+class Trainer:
+    """One run: settings, data, model, its average, optimiser, and the folder that they resume from.
+
+    Parameters
+    ----------
+    settings : TrainSettings
+        What decides the result.
+    data : Mixture
+        Training photos.
+    folder : Path
+        Receives `last.pt`, `log.jsonl` and, every `keep_every` epochs, `epoch-NNN.pt`.
+    device : torch.device
+        CPU or CUDA.
+    backbone : Path or None
+        Starting weights of the backbone, see `initialise_backbone`; taken after those of `start`.
+    start : Path or None
+        Checkpoint of the same model to start the whole network from, with a schedule of its own.
+    teachers : sequence of Path
+        Distil from the mean of these, see `Ensemble`.
+    device_crops : bool
+        Cut crops on the device, from photos in its memory, see `DeviceCrops`.
+    workers : int
+        Loader processes, where crops are cut on the CPU.
+    """
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        data: Mixture,
+        folder: Path,
+        device: torch.device,
+        *,
+        backbone: Path | None = None,
+        start: Path | None = None,
+        teachers: Sequence[Path] = (),
+        device_crops: bool = False,
+        workers: int = 0,
+    ) -> None:
+        self.settings, self.data, self.folder, self.device, self.workers = (
+            settings,
+            data,
+            folder,
+            device,
+            workers,
+        )
+        self.steps_per_epoch = len(epoch_steps(len(data), settings.batch, settings.sizes))
+        if self.steps_per_epoch == 0:
+            raise ValueError(f"{len(data)} photos do not fill one batch of {settings.batch}: lower `batch`")
+        torch.manual_seed(settings.seed)
+        self.crops = DeviceCrops(data, device) if device_crops else None
+        last = folder / "last.pt"
+        model = build_model(settings.model)
+        self.history: list[dict[str, Any]] = []
+        if start is not None:
+            model, before = checkpoint.load_model(start)
+            model.train()
+            self.history = checkpoint.stages(before)
+            if model.name != settings.model:
+                raise ValueError(f"{start} holds {model.name}, but the run trains {settings.model}")
+        if backbone is not None and not last.exists():
+            sample = next(self._batches(epoch=0, start=0)).normalised()
+            initialise_backbone(model.backbone, backbone, sample)
+        # channels last is half as fast again on CPUs and on tensor cores
+        self.model = model.to(device, memory_format=torch.channels_last).train()
+        if settings.parts:
+            train_only(self.model, settings.parts)
+        if settings.frozen_statistics:
+            if start is None and not last.exists():
+                raise ValueError("frozen_statistics keeps those of a trained network: give one to start from")
+            freeze_statistics(self.model)
+        self.averaged = AveragedModel(self.model, settings.ema_decay)
+        d = settings.distillation
+        features = d.feature_teachers if d.feature_weight else None
+        self.teacher = Ensemble(teachers, device, features) if teachers else None
+        self.adapter = None
+        if self.teacher is not None and d.feature_weight:
+            if not self.teacher.channels:
+                raise ValueError(
+                    "feature_weight needs a FeatherFace among the teachers: set it to 0, add one, or take "
+                    'the levels of others by feature_teachers="all"'
+                )
+            self.adapter = FeatureAdapter(self.model.width, self.teacher.channels).to(device)
+        self.ranking = RankingLoss(settings.ranking) if settings.ranking.weight else None
+        self.optimizer = _optimizer(self.model, self.adapter, settings)
+        self.step = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        if last.exists():
+            self.step = checkpoint.resume(
+                last,
+                settings,
+                self.model,
+                self.averaged,
+                self.optimizer,
+                device,
+                self.adapter,
+                self.ranking,
+            )
+            log.info("resumed %s at step %d", last, self.step)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole schedule."""
+        return self.settings.steps or self.steps_per_epoch * self.settings.epochs
+
+    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        s = self.settings
+        if self.crops is not None:
+            batches = self.crops.batches
+        else:
+            batches = partial(epoch_batches, self.data, workers=self.workers)
+        return batches(
+            seed=s.seed,
+            epoch=epoch,
+            batch=s.batch,
+            sizes=s.sizes,
+            augmentation=s.augmentation,
+            start=start,
+        )
+
+    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+        """Make one optimisation step and return its losses."""
+        s = self.settings
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(s, self.step, self.total_steps)
+        batch = batch.to(self.device)
+        images = batch.normalised()
+        side = images.shape[-1]
+        priors = prior_tensor(side, side, self.device)
+        parts: dict[str, Tensor] = {}
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bf16):
+            levels = self.model.features(images)
+            outputs = self.model.predict(levels)
+        said = None
+        margin, corners = margins(outputs), decode_boxes(outputs[1].float(), priors)
+        if s.loss.matching == "simota":
+            said = Predicted(margin.detach(), corners.detach())
+        matches = match(
+            priors,
+            batch.boxes,
+            batch.owners,
+            len(images),
+            predicted=said,
+            ignored=batch.ignored,
+            ignored_owners=batch.ignored_owners,
+            strategy=s.loss.matching,
+            outside=s.loss.outside,
+            spare=s.loss.spare,
+        )
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bf16):
+            if self.teacher is not None:
+                lesson, d = self.teacher(images), s.distillation
+                parts["distillation"] = distillation_loss(outputs, lesson.outputs, matches, d)
+                if self.adapter is not None:
+                    focus = None
+                    if d.feature_focus:
+                        focus = focus_on_faces(outputs, lesson.outputs, matches, levels)
+                    parts["features"] = self.adapter(levels, lesson.levels, focus, d.feature_focus)
+        losses = multitask_loss(outputs, priors, batch.boxes, batch.landmarks, matches, s.loss)
+        total = (
+            s.loss.classification_weight * losses.classification
+            + s.loss.box_weight * losses.box
+            + s.loss.landmark_weight * losses.landmark
+        )
+        if self.ranking is not None:
+            parts["ranking"] = self.ranking(margin, corners, batch)
+            total = total + parts["ranking"]
+        if "distillation" in parts:
+            total = total + parts["distillation"]
+        if "features" in parts:
+            total = total + s.distillation.feature_weight * parts["features"]
+        parts |= {"classification": losses.classification, "box": losses.box, "landmark": losses.landmark}
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), s.clip_norm)
+        self.optimizer.step()
+        self.step += 1
+        self.averaged.update(self.model, self.step)
+        return {name: value.detach() for name, value in parts.items()}
+
+    def save(self, name: str = "last.pt") -> None:
+        """Write a checkpoint into the run's folder."""
+        checkpoint.save(
+            self.folder / name,
+            self.settings,
+            self.step,
+            self.model,
+            self.averaged,
+            self.optimizer,
+            self.adapter,
+            self.history,
+            self.ranking,
+        )
+
+    def run(self, *, save_every: int = 200, keep_every: int = 5, stop_after: int | None = None) -> None:
+        """Train to the end of the schedule, or until `stop_after` steps of it are done.
+
+        Parameters
+        ----------
+        save_every : int
+            Steps between checkpoints.
+        keep_every : int
+            Epochs between checkpoints that stay.
+        stop_after : int or None
+            Stop early, for tests and for time-boxed sessions; the schedule stays that of the full run.
+        """
+        end = min(self.total_steps, stop_after or self.total_steps)
+        bar = tqdm(total=self.total_steps, initial=self.step, unit="step", mininterval=5, disable=None)
+        with (self.folder / "log.jsonl").open("a") as journal:
+            while self.step < end:
+                epoch, start = divmod(self.step, self.steps_per_epoch)
+                began, seen, crops, sums = time.monotonic(), 0, 0, {}
+                for batch in self._batches(epoch, start):
+                    for name, value in self.train_step(batch).items():
+                        sums[name] = sums.get(name, 0.0) + value
+                    seen += 1
+                    crops += len(batch.images)
+                    bar.update()
+                    if self.step % save_every == 0:
+                        self.save()
+                        # the bar shows on terminals only
+                        rate = crops / (time.monotonic() - began)
+                        log.info("step %d of %d saved, %.1f crops/s", self.step, self.total_steps, rate)
+                    if self.step >= end:
+                        break
+                rate = crops / (time.monotonic() - began)
+                means = {name: round(float(value) / seen, 4) for name, value in sums.items()}
+                bar.set_postfix(img_s=f"{rate:.0f}", **means)
+                entry = {"epoch": epoch, "step": self.step, "images_per_second": round(rate, 1), **means}
+                journal.write(json.dumps(entry) + "\n")
+                journal.flush()
+                if self.step % self.steps_per_epoch == 0 and (epoch + 1) % keep_every == 0:
+                    self.save(f"epoch-{epoch + 1:03d}.pt")
+        self.save()
+        bar.close()
