@@ -85,7 +85,7 @@ def model_card(title: str, configuration: dict[str, Any]) -> str:
         sizes = " and ".join(_size(size) for size in fitted["sizes"])
         before += (
             " The two layers before the class outputs were fitted afterwards to the average precision on "
-            f"{photos}, at {sizes}."
+            f"{photos}, at {sizes}{', those of WIDER once more mirrored' if fitted.get('mirrored') else ''}."
         )
     *most, last = map(str, sorted(set(settings["sizes"])))
     sides = f"{', '.join(most)} and {last}" if most else last

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -90,6 +91,28 @@ def test_a_model_is_what_its_tails_compute_from_what_they_see(name, wider):
             classes = tail.head.classification(made.relu()[:, tail.order])[:, :, 0, 0]
         margins = (classes[:, 1::2] - classes[:, 0::2])[np.arange(here.sum()), kinds[here] % 2]
         np.testing.assert_allclose(margins.numpy(), found.margins[here], atol=0.03)
+
+
+@pytest.mark.parametrize("size", ["original", 224])
+def test_a_photo_shown_mirrored_has_the_candidates_of_its_mirror_image_where_they_are(wider, size):
+    root, _ = wider
+    photo = next(root.rglob("2.jpg"))
+
+    def lossless(pixels):
+        return cv2.imencode(".png", pixels)[1].tobytes()
+
+    # 300 px fill no bucket: the padding must stay beside the photo
+    pixels = cv2.imread(str(photo))[:200, :300]
+    model = load_model(find_models_folder() / "nano_efficient" / "featherface_nano.pth")[0]
+    detect = open_candidates(model, least=-6.0, threads=1)
+    shown, other = detect(lossless(pixels), size, True), detect(lossless(pixels[:, ::-1]), size, False)
+    assert len(shown.margins) > 3
+    np.testing.assert_allclose(shown.margins, other.margins, atol=1e-4)
+    turned = other.corners[:, [2, 1, 0, 3]]
+    turned[:, [0, 2]] = 300 - turned[:, [0, 2]]
+    np.testing.assert_allclose(shown.corners, turned, atol=0.01)
+    rows = np.arange(len(shown.margins))
+    np.testing.assert_allclose(shown.patches(rows), other.patches(rows), atol=0.01)
 
 
 @st.composite
@@ -356,9 +379,10 @@ def test_the_command_fits_on_labelled_photos_and_runs_go_on_from_what_it_writes(
         extra.write_text(json.dumps({"file": "0--Squares/1.jpg", "faces": []}))
         options += ["--extra", f"empty={extra}:{photos}"]
         main([str(tmp_path / "run" / "last.pt"), str(output), *options])
-    read = [f"size {size}: {count} photos read" for size in ("original", 96) for count in (4, 1)]
-    assert caplog.messages[:4] == read
-    lines = [message.rpartition(":")[0] for message in caplog.messages[4:]]
+    shown = (": 4", ": 1", ", mirrored: 2")
+    read = [f"size {size}{count} photos read" for size in ("original", 96) for count in shown]
+    assert caplog.messages[:6] == read
+    lines = [message.rpartition(":")[0] for message in caplog.messages[6:]]
     assert lines[:4] == [
         f"step 0 of 2, size {size}, {part}" for part in ("fitted", "held out") for size in ("original", 96)
     ]

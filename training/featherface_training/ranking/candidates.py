@@ -72,8 +72,11 @@ def _seen_by(graph: onnx.GraphProto, weights: str) -> str:
 
 def open_candidates(
     model: FeatherFace, *, least: float, threads: int = 0
-) -> Callable[[bytes, Size], Candidates]:
+) -> Callable[[bytes, Size, bool], Candidates]:
     """Open a model for its candidates in a photo at a size: its long side in pixels, or "original".
+
+    What is returned also wants to know whether to show the photo mirrored; the candidates are those of the
+    photo as it is either way.
 
     Parameters
     ----------
@@ -94,17 +97,23 @@ def open_candidates(
     settings = Settings()
     source = session.get_inputs()[0].name
 
-    def detect(data: bytes, size: Size) -> Candidates:
+    def detect(data: bytes, size: Size, mirrored: bool = False) -> Candidates:
         prepared = prepare(data, size, settings)
-        transform = prepared.transform
+        transform, pixels = prepared.transform, prepared.pixels
+        if mirrored:
+            # the padding stays where it was
+            photo = pixels[:, :, : transform.scaled_width]
+            pixels = np.concatenate([photo[:, :, ::-1], pixels[:, :, transform.scaled_width :]], 2)
         classes, boxes, *seen = (
-            output[0] for output in session.run([*OUTPUTS[:2], *levels], {source: prepared.pixels[None]})
+            output[0] for output in session.run([*OUTPUTS[:2], *levels], {source: pixels[None]})
         )
         margins = classes[:, 1] - classes[:, 0]
         kept = np.flatnonzero(margins >= least)
         kept = kept[np.argsort(-margins[kept], kind="stable")[:_MOST]]
         priors = make_priors(*transform.bucket)[kept]
         corners = transform.to_photo(decode_boxes(boxes[kept], priors))
+        if mirrored:
+            corners[:, [0, 2]] = transform.width - corners[:, [2, 0]]
         bounds = [transform.width, transform.height] * 2
         return Candidates(
             np.clip(corners, 0.0, bounds),

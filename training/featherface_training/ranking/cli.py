@@ -31,18 +31,23 @@ _EXTRA_WEIGHT = 0.25
 
 
 def _groups(
-    detect: Callable[[bytes, Size], Candidates],
+    detect: Callable[[bytes, Size, bool], Candidates],
     size: Size,
     truth: GroundTruth,
     photos: dict[str, Path],
     seed: int,
+    *,
     empty: bool = False,
+    mirrored: bool = False,
 ) -> list[Groups]:
     random = np.random.default_rng(seed)
     bar = tqdm(photos.items(), desc=f"size {size}", unit="photo", disable=None, leave=False)
-    groups = [group(detect(path.read_bytes(), size), truth[name], random, empty=empty) for name, path in bar]
+    groups = [
+        group(detect(path.read_bytes(), size, mirrored), truth[name], random, empty=empty)
+        for name, path in bar
+    ]
     # the bar shows on terminals only
-    log.info("size %s: %d photos read", size, len(groups))
+    log.info("size %s%s: %d photos read", size, ", mirrored" * mirrored, len(groups))
     return groups
 
 
@@ -75,6 +80,12 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=_EXTRA_WEIGHT,
         help=f"what each of their detections counts (default {_EXTRA_WEIGHT})",
+    )
+    parser.add_argument(
+        "--mirror",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="show photos of train mirrored too (default: yes)",
     )
     parser.add_argument("--photos", type=int, help="photos of train (default: all)")
     parser.add_argument("--seed", type=int, default=1, help="which ones (default 1)")
@@ -129,7 +140,11 @@ def main(arguments: list[str] | None = None) -> None:
             for truths, paths in more.values()
             for one in _groups(detect, size, truths, paths, args.seed, empty=True)
         ]
-        lists.append(join([*groups[:kept], *others]))
+        seen = dict(list(photos.items())[:kept])
+        again = _groups(detect, size, truth, seen, args.seed, mirrored=True) if args.mirror else []
+        # a face counts once, whichever way it is seen
+        shown = [weigh(one, 1 / 2) for one in (*groups[:kept], *again)] if again else groups[:kept]
+        lists.append(join([*shown, *others]))
         apart += [join(groups[kept:])] if groups[kept:] else []
 
     def tell(step: int, seen: Tensor, others: Tensor) -> None:
@@ -144,6 +159,7 @@ def main(arguments: list[str] | None = None) -> None:
     extra = {name: len(paths) for name, (_, paths) in more.items()}
     fitted = {
         "photos": kept,
+        "mirrored": args.mirror,
         "extra": extra,
         "extra_weight": args.extra_weight,
         "sizes": sizes,
