@@ -44,6 +44,9 @@ class Stage:
     ranked : tuple of str or None
         The data sets beside WIDER on which its last layers are fitted to average precision, which makes
         "NAME/ranked"; None if they are not.
+    fitted : mapping of str to object
+        How they were fitted, as the package tells; empty where it doesn't, as of weights that it holds in a
+        mean only.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Stage:
     backbone: str | None = None
     mean: Mapping[str, float] = field(default_factory=dict)
     ranked: tuple[str, ...] | None = None
+    fitted: Mapping[str, Any] = field(default_factory=dict)
 
     def sources(self) -> list[str]:
         """Name all weights that it takes: other stages', and those of files."""
@@ -123,6 +127,7 @@ def read_recipe(path: Path | None = None, models: Path | None = None) -> Recipe:
                 name,
                 settings=TrainSettings.from_dict(entry["settings"]),
                 steps=entry["steps"],
+                fitted=entry.get("ranking", {}),
                 **{k: tuple(v) if isinstance(v, list) else v for k, v in wiring.items()},
             )
     recipe = Recipe({name: stages[name] for name in raw["stages"]}, raw["final"], raw["release"])
@@ -156,6 +161,8 @@ def _row(stage: Stage) -> dict[str, str]:
         whose = "FeatherFace's features" if s.distillation.feature_teachers == "ours" else "features"
         lessons.append(f"{whose} x {s.distillation.feature_weight:g}")
     taught = f"{', '.join(stage.teachers)}: {', '.join(lessons)}" if stage.teachers else "labels alone"
+    if s.ranking.weight:
+        taught += f"; average precision x {s.ranking.weight:g}"
     close = f", {s.augmentation.close_up:.0%} close-ups" if s.augmentation.close_up else ""
     means = [f"{share:g} of {source}" for source, share in stage.mean.items()]
     after = [f"mean with {', '.join(means)}"] * bool(means) + ["fitted to average precision"] * (

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -92,7 +93,19 @@ class _Bench:
             arguments = ["--wider", str(self.wider), "--labels", str(self.labels)]
             for name in stage.ranked:
                 arguments += ["--extra", f"{name}={self.extras[name]}"]
-            ranking.main([str(source), str(ranked), *arguments])
+            ranking.main([str(source), str(ranked), *arguments, *_as_fitted(stage.fitted)])
+
+
+def _as_fitted(told: Mapping[str, Any]) -> list[str]:
+    """Return the arguments of the fit that a package tells of."""
+    if not told:
+        return []
+    arguments = ["--mirror" if told.get("mirrored", False) else "--no-mirror"]
+    for size in told["sizes"]:
+        arguments += ["--size", str(size)]
+    for name in ("seed", "steps"):
+        arguments += [f"--{name}", str(told[name])]
+    return [*arguments, "--extra-weight", str(told["extra_weight"]), "--weights", *map(str, told["weights"])]
 
 
 def reproduce(

@@ -28,6 +28,7 @@ v1-1 = {{ start = "release" }}
 v1-2 = {{ start = "v1-1/last", mean = {{ "v1-1/last" = 0.25 }} }}
 nano-1 = {{ start = "release", backbone = "v1-1/last", teachers = ["v1-2/mean"], ranked = [] }}
 """
+FITTED = {"sizes": [96], "seed": 5, "steps": 2, "extra_weight": 0.5, "weights": [1.0, 2.0, 3.0]}
 SMALL = {"epochs": 1, "batch": 2, "sizes": [64], "bf16": False, "warmup_steps": 0}
 
 
@@ -36,15 +37,18 @@ def test_the_published_recipe_tells_what_the_packages_tell(model):
     recipe = read_recipe()
     config = json.loads((find_models_folder() / NAMES[model][1] / "deployment_config.json").read_text())
     told = config["training"]
-    final, _, kind = recipe.final[model].partition("/")
+    final = recipe.final[model].partition("/")[0]
     own = [stage for stage in recipe.stages.values() if stage.model() == model]
     assert own[-1].name == final
-    assert (kind == "ranked") == ("ranking" in told)
-    assert own[-1].ranked == (tuple(told["ranking"]["extra"]) if "ranking" in told else None)
     for i, stage in enumerate(own):
         entry = [*told["history"], told][i + 2]
         used = own[i + 1].start if stage is not own[-1] else recipe.final[model]
-        averaged = used == f"{stage.name}/mean" or (kind == "ranked" and stage is own[-1] and stage.mean)
+        kind = used.rpartition("/")[2]
+        assert stage.fitted == entry.get("ranking", {})
+        assert (kind == "ranked") == bool(stage.fitted)
+        if stage.fitted:
+            assert stage.ranked == tuple(stage.fitted["extra"])
+        averaged = kind == "mean" or (kind == "ranked" and stage.mean)
         assert bool(averaged) == ("average" in entry)
         if averaged:
             shares = {int(name.split("/")[0].split("-")[1]) + 2: w for name, w in stage.mean.items()}
@@ -71,6 +75,8 @@ def small(tmp_path, monkeypatch):
         digests[model] = hashlib.sha256(files[f"release-{model}"].read_bytes()).hexdigest()
         entries = [{"settings": {**SMALL, "model": model, "seed": i}, "steps": 2} for i in range(2)]
         history = [{}, {}, *(entries[:1] if model == "v1" else [])]
+        if model == "nano":
+            entries[-1]["ranking"] = FITTED
         folder = tmp_path / "models" / NAMES[model][1]
         folder.mkdir(parents=True)
         last = entries[-1]
@@ -94,7 +100,9 @@ def test_stages_are_made_once_and_lead_to_the_final_weights(small, wider, tmp_pa
     assert made == tmp_path / "runs" / "nano-1" / "ranked.pt"
     model, entries = load_model(made)
     assert model.name == "nano"
-    assert "ranking" in stages(entries)[-1]
+    told = stages(entries)[-1]["ranking"]
+    # as the package tells, which was fitted before there were mirrored photos
+    assert {**told, **FITTED, "mirrored": False} == {**told, "weights": list(told["weights"])}
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.pt")}
     assert {path.parent.name for path in written} == {"v1-1", "v1-2", "nano-1"}
     # a run that was cut after its mean's first stage makes the rest alone
