@@ -74,6 +74,8 @@ def model_card(title: str, configuration: dict[str, Any]) -> str:
         before += f" It trained {', '.join(f'`{part}`' for part in settings['parts'])} alone."
     if settings.get("frozen_statistics"):
         before += " Batch normalisation kept the statistics of its starting weights."
+    if settings.get("ranking", {}).get("weight"):
+        before += " Its loss climbed average precision, too."
     if "average" in training:
         averaged = training["average"]
         shares = " and ".join(f"{stage['weight']:.0%} of stage {stage['stage']}'s" for stage in averaged)
