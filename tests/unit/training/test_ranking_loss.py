@@ -119,6 +119,11 @@ def test_there_is_no_loss_before_enough_is_remembered_and_then_a_crop_counts_as_
     assert torch.allclose(among[1], alone[1], atol=1e-4)
 
 
+def test_a_memory_too_short_for_a_loss_is_refused():
+    with pytest.raises(ValueError, match="got `crops` of 50"):
+        RankingSettings(crops=50)
+
+
 def test_heights_stay_those_of_the_photo():
     photo = labelled([[100, 100, 160, 180], [300, 200, 320, 240]])
     settings = AugmentSettings(scales=(1.0,))

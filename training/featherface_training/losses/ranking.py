@@ -16,7 +16,7 @@ from ..evaluation.ground_truth import LEAST_HEIGHTS
 from .average_precision import smooth_average_precision
 from .matching import overlap
 
-__all__ = ["Memory", "RankingLoss", "RankingSettings"]
+__all__ = ["Judged", "Memory", "RankingLoss", "RankingSettings", "judge"]
 
 Memory = dict[int, list[tuple[Tensor, Tensor, Tensor, Tensor]]]
 """By the crops' side: of each crop margins (K,), right and false (K, D), faces (D,), see `RankingLoss`."""
@@ -57,14 +57,26 @@ class RankingSettings:
     softness: float = 0.06
     difficulties: tuple[float, float, float] = (1.0, 1.0, 2.0)
 
+    def __post_init__(self) -> None:
+        if self.least > self.crops:
+            raise ValueError(
+                f"ranking: expected to remember at least the {self.least} crops of `least`, "
+                f"got `crops` of {self.crops}: there would never be a loss"
+            )
+
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
-    """What the detections (K,) of a crop are, most confident first.
+class Judged:
+    """What the detections of a crop are, most confident first.
 
-    `face` is the one that each may be right about, or -1; `counts` (K, D) whether it is right where its
-    overlap is enough; `wrong` (K, D) whether it is a false alarm where it is not (1), anywhere (2), or
-    nowhere (0).
+    Attributes
+    ----------
+    face : ndarray, shape (K,), int64
+        Which face each may be right about, or -1.
+    counts : ndarray, shape (K, D), bool
+        At which difficulties it is right where its overlap with that face is enough.
+    wrong : ndarray, shape (K, D), int8
+        Whether it is a false alarm where its overlap is not enough (1), anyway (2), or never (0).
     """
 
     face: NDArray[np.int64]
@@ -74,7 +86,7 @@ class _Judged:
 
 def judge(
     corners: NDArray[np.float64], faces: NDArray[np.float64], counted: NDArray[np.bool_], side: int
-) -> _Judged:
+) -> Judged:
     """Say what detections would be.
 
     Parameters
@@ -108,7 +120,7 @@ def judge(
                 taken[nearest[i]] = True
     cut = (corners[:, :2] < _EDGE).any(1) | (corners[:, 2:] > side - _EDGE).any(1)
     wrong[cut & (face < 0)] = 0
-    return _Judged(face, counts, wrong)
+    return Judged(face, counts, wrong)
 
 
 class RankingLoss:
@@ -134,7 +146,11 @@ class RankingLoss:
 
     def load(self, state: Memory) -> None:
         """Remember what `state` returned."""
-        self._memory = {side: deque(crops, self.settings.crops) for side, crops in state.items()}
+        # a checkpoint may have been read into the memory of a GPU
+        self._memory = {
+            side: deque((tuple(part.cpu() for part in crop) for crop in crops), self.settings.crops)
+            for side, crops in state.items()
+        }
 
     def __call__(self, margins: Tensor, corners: Tensor, batch: Batch) -> Tensor:
         """Return the loss of a batch, weighted, and remember its detections.
