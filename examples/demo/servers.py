@@ -105,6 +105,9 @@ def seaweedfs() -> Iterator[str]:
             f"-filer.port={filer}",
             "-s3",
             f"-s3.port={s3}",
+            # of table formats, at fixed ports that another may have: two runs on a machine would collide
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
             f"-s3.config={identities}",
             "-volume.max=300",
             "-master.volumeSizeLimitMB=64",

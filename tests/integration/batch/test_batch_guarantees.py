@@ -141,6 +141,13 @@ def seaweed() -> Iterator[Any]:
         )
 
 
+def test_two_servers_stand_beside_each_other(seaweed: Any) -> None:
+    from examples.demo.servers import seaweedfs
+
+    with seaweedfs() as endpoint:
+        assert endpoint != seaweed.meta.endpoint_url
+
+
 def annotate_seaweed(client: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command line as a user of that server would."""
     from examples.demo.servers import CREDENTIALS
