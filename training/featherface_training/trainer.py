@@ -216,9 +216,8 @@ class Trainer:
             levels = self.model.features(images)
             outputs = self.model.predict(levels)
         said = None
-        margin, corners = margins(outputs), decode_boxes(outputs[1].float(), priors)
         if s.loss.matching == "simota":
-            said = Predicted(margin.detach(), corners.detach())
+            said = Predicted(margins(outputs).detach(), decode_boxes(outputs[1].detach().float(), priors))
         matches = match(
             priors,
             batch.boxes,
@@ -247,7 +246,8 @@ class Trainer:
             + s.loss.landmark_weight * losses.landmark
         )
         if self.ranking is not None:
-            parts["ranking"] = self.ranking(margin, corners, batch)
+            corners = decode_boxes(outputs[1].float(), priors)
+            parts["ranking"] = self.ranking(margins(outputs), corners, batch)
             total = total + parts["ranking"]
         if "distillation" in parts:
             total = total + parts["distillation"]

@@ -3,7 +3,16 @@
 import torch
 from torch import Tensor
 
-__all__ = ["smooth_average_precision"]
+__all__ = ["LEAST_BEST", "MOST", "RIGHT", "SUPPRESSED", "smooth_average_precision"]
+
+LEAST_BEST = -3.7
+"""The margin of a confidence of 0.024: detections below it move average precision by nothing."""
+
+MOST = 5000
+"""As many candidates as the inference path lets into its suppression."""
+
+SUPPRESSED, RIGHT = 0.4, 0.5
+"""Overlaps beyond which a better detection suppresses another, and from which one is right."""
 
 # margins of confidences of 0.0067 and 0.9997
 _LOW, _HIGH, _BINS = -5.0, 8.0, 500

@@ -13,7 +13,7 @@ from featherface.nms import non_maximum_suppression
 from ..data.loader import Batch
 from ..evaluation.boxes import overlaps
 from ..evaluation.ground_truth import LEAST_HEIGHTS
-from .average_precision import smooth_average_precision
+from .average_precision import LEAST_BEST, MOST, RIGHT, SUPPRESSED, smooth_average_precision
 from .matching import overlap
 
 __all__ = ["Judged", "Memory", "RankingLoss", "RankingSettings", "judge"]
@@ -21,11 +21,6 @@ __all__ = ["Judged", "Memory", "RankingLoss", "RankingSettings", "judge"]
 Memory = dict[int, list[tuple[Tensor, Tensor, Tensor, Tensor]]]
 """By the crops' side: of each crop margins (K,), right and false (K, D), faces (D,), see `RankingLoss`."""
 
-# the margin of a confidence of 0.024; what stands below in a crop moves average precision by nothing
-_LEAST = -3.7
-_MOST = 5000
-_SUPPRESSED = 0.4
-_RIGHT = 0.5
 # of a detection that could come to be right
 _NEAR = 0.25
 # pixels; a face cut by the crop's edge may have no label
@@ -107,7 +102,7 @@ def judge(
         shared = overlaps(corners, faces)
         nearest, most = shared.argmax(1), shared.max(1)
         taken = np.zeros(len(faces), bool)
-        for i in np.flatnonzero(most >= _RIGHT):
+        for i in np.flatnonzero(most >= RIGHT):
             there = counted[nearest[i]]
             face[i] = nearest[i]
             counts[i] = there & ~taken[nearest[i]]
@@ -115,7 +110,7 @@ def judge(
             taken[nearest[i]] = True
         # a face that none covers is to be found by what comes nearest
         for i in np.argsort(-most, kind="stable"):
-            if _NEAR <= most[i] < _RIGHT and not taken[nearest[i]]:
+            if _NEAR <= most[i] < RIGHT and not taken[nearest[i]]:
                 face[i], counts[i] = nearest[i], counted[nearest[i]]
                 taken[nearest[i]] = True
     cut = (corners[:, :2] < _EDGE).any(1) | (corners[:, 2:] > side - _EDGE).any(1)
@@ -181,11 +176,11 @@ class RankingLoss:
     def _crop(self, margins: Tensor, corners: Tensor, batch: Batch, i: int) -> tuple[Tensor, ...]:
         """Return margins (K,), right and false (K, D) of a crop's detections, and how many faces count."""
         side = batch.images.shape[-1]
-        rows = torch.nonzero(margins.detach() >= _LEAST)[:, 0]
-        rows = rows[margins.detach()[rows].argsort(descending=True, stable=True)[:_MOST]]
+        rows = torch.nonzero(margins.detach() >= LEAST_BEST)[:, 0]
+        rows = rows[margins.detach()[rows].argsort(descending=True, stable=True)[:MOST]]
         margins, corners = margins[rows].cpu(), corners[rows].clamp(0, side).cpu()
         boxes = corners.detach().numpy().astype(np.float64)
-        kept = non_maximum_suppression(boxes, margins.detach().numpy(), _SUPPRESSED)
+        kept = non_maximum_suppression(boxes, margins.detach().numpy(), SUPPRESSED)
         own, other = batch.owners == i, batch.ignored_owners == i
         faces = torch.cat([batch.boxes[own], batch.ignored[other]]).cpu()
         heights = torch.cat([batch.heights[own].cpu(), torch.zeros(int(other.sum()))])
@@ -194,7 +189,7 @@ class RankingLoss:
         margins, corners = margins[kept], corners[kept]
         some = torch.from_numpy(np.flatnonzero(judged.face >= 0))
         shared, union = overlap(corners[some], faces[judged.face[judged.face >= 0]])
-        near = ((shared / union.clamp(min=1e-9) - _RIGHT) / self.settings.softness).sigmoid()
+        near = ((shared / union.clamp(min=1e-9) - RIGHT) / self.settings.softness).sigmoid()
         near = torch.zeros(len(kept)).index_add(0, some, near)[:, None]
         wrong = torch.from_numpy(judged.wrong)
         right = torch.from_numpy(judged.counts) * near

@@ -15,15 +15,13 @@ from featherface.runtime import OUTPUTS
 
 from ..evaluation.detectors import Size, prepare
 from ..export import export_onnx
+from ..losses.average_precision import MOST
 from ..models.featherface import FeatherFace
 from ..models.heads import PRIORS_PER_CELL
 from ..sessions import open_levels
 from .tail import tails
 
 __all__ = ["Candidates", "open_candidates"]
-
-# as many as the inference path lets into its suppression
-_MOST = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,7 @@ def open_candidates(
         )
         margins = classes[:, 1] - classes[:, 0]
         kept = np.flatnonzero(margins >= least)
-        kept = kept[np.argsort(-margins[kept], kind="stable")[:_MOST]]
+        kept = kept[np.argsort(-margins[kept], kind="stable")[:MOST]]
         priors = make_priors(*transform.bucket)[kept]
         corners = transform.to_photo(decode_boxes(boxes[kept], priors))
         if mirrored:

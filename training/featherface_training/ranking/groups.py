@@ -11,6 +11,7 @@ from featherface.priors import LEVELS
 from ..evaluation.boxes import overlaps
 from ..evaluation.ground_truth import PhotoTruth
 from ..evaluation.protocol import DIFFICULTIES, protocol_overlaps
+from ..losses.average_precision import LEAST_BEST, RIGHT, SUPPRESSED
 from .candidates import Candidates
 
 __all__ = ["LEAST_MARGIN", "SIDES", "Groups", "group", "join", "weigh"]
@@ -21,10 +22,6 @@ SIDES = tuple(side for _, sides in LEVELS for side in sides)
 LEAST_MARGIN = -4.7
 """Of candidates: by how much the fit could raise what stands below the least confidence that is measured."""
 
-# the margin of a confidence of 0.024; what stands below in a photo moves average precision by nothing
-_LEAST_BEST = -3.7
-_SUPPRESSED = 0.4
-_RIGHT = 0.5
 # of each group; and how far below its best one may stand to ever overtake it
 _MEMBERS = 4
 _REACH = 3.0
@@ -65,9 +62,9 @@ def _members(corners: NDArray[np.float64], margins: NDArray[np.float32]) -> list
     """Return who would be a group, its best first, of candidates that fall in confidence."""
     left = np.arange(len(corners))
     groups = []
-    while len(left) and margins[left[0]] >= _LEAST_BEST:
+    while len(left) and margins[left[0]] >= LEAST_BEST:
         best, left = left[0], left[1:]
-        rivals = overlaps(corners[best, None], corners[left])[0] > _SUPPRESSED
+        rivals = overlaps(corners[best, None], corners[left])[0] > SUPPRESSED
         others, left = left[rivals], left[~rivals]
         others = others[margins[others] >= margins[best] - _REACH]
         groups.append(np.concatenate([[best], others[: _MEMBERS - 1]]))
@@ -98,7 +95,7 @@ def group(
     if len(rows) and len(truth.boxes):
         boxes = np.concatenate([found.corners[:, :2], found.corners[:, 2:] - found.corners[:, :2]], 1)
         shared = protocol_overlaps(boxes[rows], truth.boxes)
-        face, right = shared.argmax(1), shared.max(1) >= _RIGHT
+        face, right = shared.argmax(1), shared.max(1) >= RIGHT
         # a face is found by the most confident group whose best covers it, or by any if none does
         finder = np.full(len(truth.boxes), -1)
         first = np.flatnonzero(np.isin(rows, bests) & right)[::-1]
