@@ -3,7 +3,8 @@
 A face is what at least two detectors find with confidence. What only one finds, or what they find with less
 confidence, is ignored in training: neither face nor background. Known boxes (Pascal VOC) and known landmarks
 (68 points, iBUG 300-W's order) are taken where there are any, and then only what nobody labelled is ignored.
-Known animals (AnimalPose) are no faces, however many detectors say so.
+Known animals (AnimalPose) are no faces, however many detectors say so. Known heads (ShanghaiTech) on which no
+face was found are ignored: they may have one that is too small for the detectors.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from tqdm import tqdm
 
 from .data.animals import Animals, read_animals
 from .data.annotations import write_annotations
+from .data.heads import around, heads_file, read_heads
 from .data.wider import LabelledPhoto
 from .evaluation.boxes import overlaps
 from .evaluation.landmarks import five_points, read_keypoints
@@ -93,6 +95,11 @@ def read_voc(path: Path) -> NDArray[np.float64]:
     return found[((found[:, 2:] - found[:, :2]) >= 1).all(1)]
 
 
+def _hold(boxes: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell which points (N, 2) lie in a box (F, 4): (N,)."""
+    return ((boxes[None, :, :2] <= points[:, None]) & (points[:, None] <= boxes[None, :, 2:])).all(2).any(1)
+
+
 def _upright(path: Path) -> bool:
     from PIL import Image
 
@@ -108,6 +115,9 @@ def _label(
     voc: dict[str, Path],
     keypoints: dict[str, NDArray[np.float64]],
     animals: dict[str, Animals],
+    accept: float,
+    doubt: float,
+    heads: bool,
 ) -> Iterator[LabelledPhoto]:
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     for path in tqdm(paths, desc="labelling", unit="photo", disable=None):
@@ -118,7 +128,7 @@ def _label(
             continue
         rgb = np.ascontiguousarray(pixels[..., ::-1])
         boxes, landmarks, ignored = agree(
-            [detector(rgb, size) for detector in detectors], negatives=negatives
+            [detector(rgb, size) for detector in detectors], accept=accept, doubt=doubt, negatives=negatives
         )
         if voc:
             known = read_voc(voc[path.stem])
@@ -144,6 +154,9 @@ def _label(
             doubtful = np.concatenate([ignored, boxes[held]])
             ignored = doubtful[~there.show_in(doubtful)]
             boxes, landmarks = boxes[~held], landmarks[~held]
+        if heads:
+            known = read_heads(heads_file(path))
+            ignored = np.concatenate([ignored, around(known)[~_hold(boxes, known)]])
         yield LabelledPhoto(
             path.relative_to(folder).as_posix(),
             boxes.astype(np.float32),
@@ -171,17 +184,34 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--animals", type=Path, help="AnimalPose's keypoints.json: what is found on their heads is background"
     )
+    parser.add_argument(
+        "--heads",
+        action="store_true",
+        help="photos of ShanghaiTech, with its ground-truth folders: heads without a face are ignored",
+    )
+    parser.add_argument(
+        "--accept", type=float, default=0.6, help="score that each of two needs for a face (default 0.6)"
+    )
+    parser.add_argument(
+        "--doubt",
+        type=float,
+        default=0.3,
+        help="score from which on a finding is at least ignored (default 0.3)",
+    )
     args = parser.parse_args(arguments)
     if len(args.detector) < 2:
         parser.error("one detector cannot agree with itself: name at least two")
     photos = _label(
         args.photos,
-        [Peer(path, threshold=0.3, threads=1) for path in args.detector],
+        [Peer(path, threshold=args.doubt, threads=1) for path in args.detector],
         args.size,
         args.negatives,
         {path.stem: path for path in args.voc.rglob("*.xml")} if args.voc else {},
         read_keypoints(args.keypoints) if args.keypoints else {},
         read_animals(args.animals) if args.animals else {},
+        args.accept,
+        args.doubt,
+        args.heads,
     )
     faces = regions = 0
 

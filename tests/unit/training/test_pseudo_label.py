@@ -8,9 +8,11 @@ pytest.importorskip("onnx")
 
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
+from scipy.io import savemat  # noqa: E402
 
 from featherface_training.data.animals import read_animals  # noqa: E402
 from featherface_training.data.annotations import read_annotations  # noqa: E402
+from featherface_training.data.heads import around, read_heads  # noqa: E402
 from featherface_training.data.wider import LabelError  # noqa: E402
 from featherface_training.evaluation.animals import main as count_animals  # noqa: E402
 from featherface_training.evaluation.boxes import overlaps  # noqa: E402
@@ -173,3 +175,66 @@ def test_one_detector_is_not_enough(label, capsys):
     with pytest.raises(SystemExit):
         label(kinds=("scrfd",))
     assert "cannot agree with itself" in capsys.readouterr().err
+
+
+@pytest.fixture
+def crowd(tmp_path):
+    """Lay photos and heads out as ShanghaiTech has them."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "ground-truth").mkdir()
+
+    def make(heads):
+        cv2.imwrite(str(tmp_path / "photos" / "IMG_1.png"), np.zeros((64, 64, 3), np.uint8))
+        info = np.empty((1, 1), object)
+        info[0, 0] = {"location": np.array(heads, float), "number": len(heads)}
+        path = tmp_path / "ground-truth" / "GT_IMG_1.mat"
+        savemat(path, {"image_info": info})
+        return path
+
+    return make
+
+
+def test_heads_are_read_by_pixels(crowd):
+    assert read_heads(crowd([[3, 4], [50.5, 60]])).tolist() == [[3, 4], [50.5, 60]]
+
+
+def test_heads_without_a_face_are_ignored(crowd, tmp_path, peers):
+    crowd([(np.array(peers.box[:2]) + peers.box[2:]) / 2, [4, 60]])
+    detectors = [part for kind in ("scrfd", "yunet") for part in ("--detector", str(peers.make(kind)))]
+    output = tmp_path / "labels.jsonl"
+    main([str(tmp_path / "photos"), *detectors, "--size", "64", "--heads", "--output", str(output)])
+    (record,) = map(json.loads, output.read_text().splitlines())
+    assert len(record["faces"]) == 1
+    (region,) = record["ignored"]
+    assert (region[0] + region[2]) / 2 == 4
+    assert (region[1] + region[3]) / 2 == 60
+
+
+def test_heads_of_another_layout_say_what_was_expected(tmp_path):
+    for content in (None, b"no mat"):
+        if content:
+            (tmp_path / "a.mat").write_bytes(content)
+        with pytest.raises(LabelError, match="ShanghaiTech"):
+            read_heads(tmp_path / "a.mat")
+
+
+@given(st.lists(st.tuples(st.floats(0, 900), st.floats(0, 900)), min_size=1, max_size=12))
+def test_heads_take_more_room_where_they_stand_apart(rows):
+    heads = np.array(rows)
+    near, far = around(heads), around(heads * 2)
+    for boxes, points in ((near, heads), (far, heads * 2)):
+        np.testing.assert_allclose((boxes[:, :2] + boxes[:, 2:]) / 2, points, atol=1e-6)
+        sides = boxes[:, 2:] - boxes[:, :2]
+        assert (sides >= 8 - 1e-6).all()
+        assert (sides <= 60 + 1e-6).all()
+    assert (far[:, 2] - far[:, 0] >= near[:, 2] - near[:, 0] - 1e-6).all()
+
+
+def test_what_the_detectors_must_be_sure_of_can_be_said(label):
+    lax, strict = (
+        [json.loads(line) for line in label("--accept", accept).read_text().splitlines()]
+        for accept in ("0.3", "1")
+    )
+    assert [len(record["faces"]) for record in lax] == [1, 1]
+    assert [len(record["faces"]) for record in strict] == [0, 0]
+    assert all(record["ignored"] for record in strict)

@@ -108,6 +108,23 @@ def test_some_count_neither_way(photo, box):
     assert abs(margins[0, 1]) < 1e-3
 
 
+def test_whatever_lies_within_an_ignored_region_counts_neither_way_if_asked():
+    further = [800, 800, 900, 900]
+    told, untold = (RankingSettings(weight=1.0, least=0, ignore_within=way) for way in (True, False))
+
+    def value(settings, boxes, *ignored):
+        margins = [[0.5, 1.0, 0.8][: len(boxes)]]
+        return gradients(settings, margins, [boxes], labelled([FACE], ignored))[0]
+
+    region = [400, 400, 700, 700]
+    alone = value(told, [FACE])
+    assert value(told, [FACE, ELSEWHERE], region) == pytest.approx(alone, rel=0.005)
+    assert value(untold, [FACE, ELSEWHERE], region) > 0.9 * alone
+    # outside it a false alarm stays one, within it a face stays a face
+    assert value(told, [FACE, ELSEWHERE, further], region) > 0.9 * alone
+    assert value(told, [FACE, ELSEWHERE], [0, 0, 300, 300]) == value(untold, [FACE, ELSEWHERE])
+
+
 def test_there_is_no_loss_before_enough_is_remembered_and_then_a_crop_counts_as_one_of_many():
     crop = ([[0.5, 1.0]], [[FACE, ELSEWHERE]], [labelled([FACE])])
     settings = RankingSettings(weight=2.0, least=3, crops=5)

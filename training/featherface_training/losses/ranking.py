@@ -44,6 +44,10 @@ class RankingSettings:
         How far from an overlap of 0.5 a detection begins to count as more wrong than right.
     difficulties : tuple of float
         What the average precisions of easy, medium and hard faces count.
+    ignore_within : bool
+        Whether a detection with its centre in an ignored region counts neither way. Otherwise only one that
+        overlaps the region by half does, as the protocol has it; but where nobody knows a face's size, there
+        is nothing to overlap by half.
     """
 
     weight: float = 0.0
@@ -51,6 +55,7 @@ class RankingSettings:
     least: int = 100
     softness: float = 0.06
     difficulties: tuple[float, float, float] = (1.0, 1.0, 2.0)
+    ignore_within: bool = False
 
     def __post_init__(self) -> None:
         if self.least > self.crops:
@@ -116,6 +121,12 @@ def judge(
     cut = (corners[:, :2] < _EDGE).any(1) | (corners[:, 2:] > side - _EDGE).any(1)
     wrong[cut & (face < 0)] = 0
     return Judged(face, counts, wrong)
+
+
+def _centred(corners: NDArray[np.float64], regions: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Tell which boxes (K, 4) have their centre in one of the regions (G, 4): (K,)."""
+    centres = ((corners[:, :2] + corners[:, 2:]) / 2)[:, None]
+    return ((regions[:, :2] <= centres) & (centres <= regions[:, 2:])).all(2).any(1)
 
 
 class RankingLoss:
@@ -186,12 +197,17 @@ class RankingLoss:
         heights = torch.cat([batch.heights[own].cpu(), torch.zeros(int(other.sum()))])
         counted = heights[:, None] >= torch.tensor(_HEIGHTS)
         judged = judge(boxes[kept], faces.numpy().astype(np.float64), counted.numpy(), side)
+        wrong = judged.wrong
+        if self.settings.ignore_within:
+            unknown = _centred(boxes[kept], batch.ignored[other].cpu().numpy())
+            labelled = (judged.face >= 0) & (judged.face < int(own.sum()))
+            wrong = np.where((unknown & ~labelled)[:, None], np.int8(0), wrong)
         margins, corners = margins[kept], corners[kept]
         some = torch.from_numpy(np.flatnonzero(judged.face >= 0))
         shared, union = overlap(corners[some], faces[judged.face[judged.face >= 0]])
         near = ((shared / union.clamp(min=1e-9) - RIGHT) / self.settings.softness).sigmoid()
         near = torch.zeros(len(kept)).index_add(0, some, near)[:, None]
-        wrong = torch.from_numpy(judged.wrong)
         right = torch.from_numpy(judged.counts) * near
-        false = torch.where(wrong == 1, 1 - near, (wrong == 2).float())
+        kinds = torch.from_numpy(wrong)
+        false = torch.where(kinds == 1, 1 - near, (kinds == 2).float())
         return margins, right, false, counted.sum(0).float()
