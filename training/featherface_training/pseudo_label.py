@@ -123,6 +123,8 @@ def _label(
     for path in tqdm(paths, desc="labelling", unit="photo", disable=None):
         if (voc and path.stem not in voc) or (keypoints and path.name not in keypoints):
             continue
+        if heads and not heads_file(path).is_file():
+            continue
         pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is None or not _upright(path):
             continue

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .checkpoint import load_model
@@ -71,6 +72,9 @@ class ForeignTeacher:
         Whether to teach its levels.
     threads : int
         Of its session; 0 for all.
+    enlarge : int
+        How many times as large it sees the images if it has no priors. It finds smaller faces so, in the same
+        pixels; its levels are folded to the student's cells (space to depth).
 
     Attributes
     ----------
@@ -85,7 +89,7 @@ class ForeignTeacher:
         If its outputs are others, or it has nothing to teach.
     """
 
-    def __init__(self, path: Path, *, features: bool = True, threads: int = 1) -> None:
+    def __init__(self, path: Path, *, features: bool = True, threads: int = 1, enlarge: int = 1) -> None:
         import onnx
         import onnxruntime
 
@@ -98,6 +102,8 @@ class ForeignTeacher:
         self._session = open_levels(network, levels, threads=threads, providers=providers)
         outputs = [output for output in self._session.get_outputs() if output.name not in levels]
         self.has_priors = [output.shape[-1] for output in outputs] == [4, 2, 10]
+        self._enlarge = 1 if self.has_priors else enlarge
+        self.channels *= self._enlarge**2
         if not self.has_priors and len(outputs) == YUNET_OUTPUTS and not features:
             raise TeacherError(
                 f"expected outputs to learn from, got YuNet, which teaches its levels alone, in {path}: "
@@ -122,9 +128,12 @@ class ForeignTeacher:
         if not self.has_priors:
             # YuNet takes 0..255 as it is
             pixels = pixels + torch.tensor(BGR_MEAN, dtype=torch.float32).view(1, 3, 1, 1)
+            if self._enlarge > 1:
+                pixels = F.interpolate(pixels, scale_factor=self._enlarge, mode="bilinear")
         found = self._session.run(self._wanted, {self._input: pixels.numpy()})
         if not self.has_priors:
-            return None, [torch.from_numpy(level).to(images.device) for level in found]
+            folded = [F.pixel_unshuffle(torch.from_numpy(level), self._enlarge) for level in found]
+            return None, [level.to(images.device) for level in folded]
         boxes, classes, landmarks = found[:3]
         # the network ends in a softmax; its logarithm has the same differences as the logits
         logits = np.log(np.clip(classes, 1e-7, 1.0))
@@ -144,6 +153,8 @@ class Ensemble:
         Of the batches.
     features : {"ours", "all"} or None
         Who teaches levels too: the first FeatherFace, every teacher, or nobody.
+    enlarge : int
+        Of `ForeignTeacher`.
 
     Attributes
     ----------
@@ -157,13 +168,17 @@ class Ensemble:
     """
 
     def __init__(
-        self, paths: Sequence[Path], device: torch.device, features: FeatureTeachers | None = None
+        self,
+        paths: Sequence[Path],
+        device: torch.device,
+        features: FeatureTeachers | None = None,
+        enlarge: int = 1,
     ) -> None:
         self.ours: list[FeatherFace] = []
         self.foreign: list[ForeignTeacher] = []
         for path in paths:
             if path.suffix == ".onnx":
-                self.foreign.append(ForeignTeacher(path, features=features == "all"))
+                self.foreign.append(ForeignTeacher(path, features=features == "all", enlarge=enlarge))
             else:
                 model = load_model(path)[0].to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
                 self.ours.append(model.eval().requires_grad_(False))

@@ -156,7 +156,7 @@ class Trainer:
         self.averaged = AveragedModel(self.model, settings.ema_decay)
         d = settings.distillation
         features = d.feature_teachers if d.feature_weight else None
-        self.teacher = Ensemble(teachers, device, features) if teachers else None
+        self.teacher = Ensemble(teachers, device, features, d.enlarge) if teachers else None
         self.adapter = None
         if self.teacher is not None and d.feature_weight:
             if not self.teacher.channels:

@@ -202,6 +202,8 @@ def test_heads_without_a_face_are_ignored(crowd, tmp_path, peers):
     crowd([(np.array(peers.box[:2]) + peers.box[2:]) / 2, [4, 60]])
     detectors = [part for kind in ("scrfd", "yunet") for part in ("--detector", str(peers.make(kind)))]
     output = tmp_path / "labels.jsonl"
+    # of this one nobody knows the heads
+    cv2.imwrite(str(tmp_path / "photos" / "IMG_2.png"), np.zeros((64, 64, 3), np.uint8))
     main([str(tmp_path / "photos"), *detectors, "--size", "64", "--heads", "--output", str(output)])
     (record,) = map(json.loads, output.read_text().splitlines())
     assert len(record["faces"]) == 1

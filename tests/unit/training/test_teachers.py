@@ -62,6 +62,25 @@ def test_yunet_sees_pixels_as_they_are_and_teaches_its_levels_alone(peers):
         torch.testing.assert_close(level, expected, atol=1e-3, rtol=0)
 
 
+def test_what_a_teacher_sees_enlarged_is_folded_to_the_students_cells(peers):
+    images = torch.rand(1, 3, 64, 96) * 255 - 110
+    teacher = ForeignTeacher(peers.make_with_levels("yunet"), enlarge=2)
+    _, levels = teacher(images)
+    assert teacher.channels == 3 * 4
+    pixels = images + torch.tensor(BGR_MEAN).view(1, 3, 1, 1)
+    doubled = torch.nn.functional.interpolate(pixels, scale_factor=2, mode="bilinear")
+    for level, expected in zip(levels, pooled(doubled), strict=True):
+        # of a cell's four, the third is its lower left
+        torch.testing.assert_close(level[:, 2::4], expected[:, :, 1::2, 0::2], atol=1e-3, rtol=0)
+    assert [level.shape[2:] for level in levels] == [(8, 12), (4, 6), (2, 3)]
+
+
+def test_a_teacher_with_the_students_priors_sees_what_the_student_sees(peers):
+    one, two = (ForeignTeacher(peers.make_with_levels("retinaface"), enlarge=n)(IMAGES) for n in (1, 2))
+    for level, other in zip(one[1], two[1], strict=True):
+        torch.testing.assert_close(level, other)
+
+
 @pytest.mark.parametrize("kind", ["scrfd", "yunet"])
 def test_a_network_without_priors_or_levels_can_not_teach(peers, kind):
     with pytest.raises(TeacherError, match="expected boxes, classes and landmarks of a RetinaFace, or YuNet"):

@@ -48,6 +48,9 @@ class DistillationSettings:
     overlooked_weight : float
         Least weight of the teacher's class output at a prior that the labels give a face; 0 leaves a face
         that the teacher overlooks to the labels.
+    enlarge : int
+        How many times as large as the student teachers that have levels alone see the crops. Each of their
+        cells is smaller then, and the student learns all of those that make up its own.
     """
 
     temperature: float = 4.0
@@ -58,6 +61,11 @@ class DistillationSettings:
     feature_teachers: FeatureTeachers = "ours"
     feature_focus: float = 0.0
     overlooked_weight: float = 1.0
+    enlarge: int = 1
+
+    def __post_init__(self) -> None:
+        if self.enlarge < 1:
+            raise ValueError(f"expected enlarge of at least 1, got {self.enlarge}")
 
 
 def margins(outputs: Outputs) -> Tensor:
