@@ -158,7 +158,8 @@ def _label(
             boxes, landmarks = boxes[~held], landmarks[~held]
         if heads:
             known = read_heads(heads_file(path))
-            ignored = np.concatenate([ignored, around(known)[~_hold(boxes, known)]])
+            told = _hold(np.concatenate([boxes, ignored]), known)
+            ignored = np.concatenate([ignored, around(known)[~told]])
         yield LabelledPhoto(
             path.relative_to(folder).as_posix(),
             boxes.astype(np.float32),

@@ -327,3 +327,18 @@ def test_quality_is_taught_as_confidence():
     fitting = multitask_loss((exact, encoded, landmarks), *arguments).classification
     assert fitting < 1e-4
     assert multitask_loss((logits, encoded, landmarks), *arguments).classification > fitting
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40))
+def test_an_ignored_region_covers_what_lies_in_it_or_is_like_it(seed, count):
+    regions, owners = random_faces(seed, count)
+    none = torch.zeros(0, 4)
+    matches = match(PRIORS, none, owners[:0], 3, ignored=regions, ignored_owners=owners)
+    for image in range(3):
+        mine = [r for r, owner in zip(regions.tolist(), owners.tolist(), strict=True) if owner == image]
+        for (x, y, w, h), face in zip(PRIORS.tolist(), matches.face[image].tolist(), strict=True):
+            corners = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
+            near = [overlap(region, corners)[0] for region in mine]
+            inside = any(r[0] < x < r[2] and r[1] < y < r[3] for r in mine)
+            if not any(abs(iou - 0.2) < 1e-4 for iou in near):
+                assert (face == -2) == (inside or any(iou >= 0.2 for iou in near))

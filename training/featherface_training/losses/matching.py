@@ -107,6 +107,20 @@ def _centres_inside(boxes: Tensor, priors: Tensor, outside: float = 0.0) -> Tens
     return (x > left - outside) & (x < right + outside) & (y > top - outside) & (y < bottom + outside)
 
 
+def _covered(regions: Tensor, owners: Tensor, images: int, priors: Tensor, least: float) -> Tensor:
+    """Tell which priors (B, P) have their centre in a region of (M, 4), or an IoU of `least` with one."""
+    covered = _anywhere(_centres_inside(regions, priors), owners, images)
+    area = _area(regions)
+    # crowds have thousands of regions, most of them small: few could overlap a prior so much
+    for side in priors[:, 2].unique():
+        alike = ((area >= least * side**2) & (area * least <= side**2)).nonzero()[:, 0]
+        if len(alike):
+            those = (priors[:, 2] == side).nonzero()[:, 0]
+            _, iou = _pairs(regions[alike], priors[those])
+            covered[:, those] |= _anywhere(iou >= least, owners[alike], images)
+    return covered
+
+
 def match(
     priors: Tensor,
     boxes: Tensor,
@@ -186,8 +200,7 @@ def match(
             alike = _anywhere(pairs[1] >= spare, owners, images)
             face = torch.where((face == -1) & alike, -2, face)
     if ignored is not None and ignored_owners is not None and len(ignored):
-        _, iou = _pairs(ignored, priors)
-        unknown = _anywhere((iou >= minimum_iou) | _centres_inside(ignored, priors), ignored_owners, images)
+        unknown = _covered(ignored, ignored_owners, images, priors, minimum_iou)
         face = torch.where((face == -1) & unknown, -2, face)
     return Matches(face)
 
