@@ -21,7 +21,7 @@ from .data.animals import Animals, read_animals
 from .data.annotations import write_annotations
 from .data.heads import around, heads_file, read_heads
 from .data.wider import LabelledPhoto
-from .evaluation.boxes import overlaps
+from .evaluation.boxes import inside, overlaps
 from .evaluation.landmarks import five_points, read_keypoints
 from .evaluation.peers import Found, Peer
 
@@ -95,11 +95,6 @@ def read_voc(path: Path) -> NDArray[np.float64]:
     return found[((found[:, 2:] - found[:, :2]) >= 1).all(1)]
 
 
-def _hold(boxes: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Tell which points (N, 2) lie in a box (F, 4): (N,)."""
-    return ((boxes[None, :, :2] <= points[:, None]) & (points[:, None] <= boxes[None, :, 2:])).all(2).any(1)
-
-
 def _upright(path: Path) -> bool:
     from PIL import Image
 
@@ -145,10 +140,10 @@ def _label(
         if keypoints:
             truth = keypoints[path.name]
             centre = (truth.min(0) + truth.max(0)) / 2
-            inside = ((boxes[:, :2] <= centre) & (centre <= boxes[:, 2:])).all(1)
-            if inside.sum() != 1:
+            its = inside(centre[None], boxes)[0]
+            if its.sum() != 1:
                 continue
-            landmarks[inside] = five_points(truth)
+            landmarks[its] = five_points(truth)
         if path.name in animals:
             there = animals[path.name]
             held = there.hold(boxes)
@@ -158,7 +153,7 @@ def _label(
             boxes, landmarks = boxes[~held], landmarks[~held]
         if heads:
             known = read_heads(heads_file(path))
-            told = _hold(np.concatenate([boxes, ignored]), known)
+            told = inside(known, np.concatenate([boxes, ignored])).any(1)
             ignored = np.concatenate([ignored, around(known)[~told]])
         yield LabelledPhoto(
             path.relative_to(folder).as_posix(),

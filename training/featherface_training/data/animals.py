@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..evaluation.boxes import centres, inside
 from .wider import LabelError
 
 __all__ = ["Animals", "read_animals"]
@@ -31,17 +32,13 @@ class Animals:
 
     def hold(self, found: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Tell which boxes (K, 4) have their centre in an animal's box: (K,)."""
-        return self._hold(found).any(1)
+        return inside(centres(found), self.boxes).any(1)
 
     def show_in(self, found: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Tell which boxes (K, 4) hold an eye or nose of an animal whose box holds their centre: (K,)."""
         corners = found[:, None, None]
         seen = ((corners[..., :2] <= self.heads) & (self.heads <= corners[..., 2:])).all(3).any(2)
-        return (self._hold(found) & seen).any(1)
-
-    def _hold(self, found: NDArray[np.float64]) -> NDArray[np.bool_]:
-        centres = (found[:, None, :2] + found[:, None, 2:]) / 2
-        return ((self.boxes[:, :2] <= centres) & (centres <= self.boxes[:, 2:])).all(2)
+        return (inside(centres(found), self.boxes) & seen).any(1)
 
 
 def read_animals(path: Path) -> dict[str, Animals]:

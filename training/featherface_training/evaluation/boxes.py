@@ -3,12 +3,23 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["corners", "overlaps"]
+__all__ = ["centres", "corners", "inside", "overlaps"]
 
 
 def corners(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Turn left, top, width, height (N, 4 or more columns) into left, top, right, bottom; the rest stays."""
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:4], boxes[:, 4:]], 1)
+
+
+def centres(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the centres (N, 2) of corner boxes (N, 4)."""
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+def inside(points: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell which points (M, 2) lie in which corner boxes (N, 4), their sides included: shape (M, N)."""
+    x, y = points[:, :1], points[:, 1:]
+    return (boxes[:, 0] <= x) & (x <= boxes[:, 2]) & (boxes[:, 1] <= y) & (y <= boxes[:, 3])
 
 
 def overlaps(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

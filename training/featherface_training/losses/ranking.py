@@ -11,7 +11,7 @@ from torch import Tensor
 from featherface.nms import non_maximum_suppression
 
 from ..data.loader import Batch
-from ..evaluation.boxes import overlaps
+from ..evaluation.boxes import centres, inside, overlaps
 from ..evaluation.ground_truth import LEAST_HEIGHTS
 from .average_precision import LEAST_BEST, MOST, RIGHT, SUPPRESSED, smooth_average_precision
 from .matching import overlap
@@ -123,12 +123,6 @@ def judge(
     return Judged(face, counts, wrong)
 
 
-def _centred(corners: NDArray[np.float64], regions: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Tell which boxes (K, 4) have their centre in one of the regions (G, 4): (K,)."""
-    centres = ((corners[:, :2] + corners[:, 2:]) / 2)[:, None]
-    return ((regions[:, :2] <= centres) & (centres <= regions[:, 2:])).all(2).any(1)
-
-
 class RankingLoss:
     """Minus the smooth average precision of all remembered detections, as far as a batch moves it.
 
@@ -199,7 +193,8 @@ class RankingLoss:
         judged = judge(boxes[kept], faces.numpy().astype(np.float64), counted.numpy(), side)
         wrong = judged.wrong
         if self.settings.ignore_within:
-            unknown = _centred(boxes[kept], batch.ignored[other].cpu().numpy())
+            regions = batch.ignored[other].cpu().numpy().astype(np.float64)
+            unknown = inside(centres(boxes[kept]), regions).any(1)
             labelled = (judged.face >= 0) & (judged.face < int(own.sum()))
             wrong = np.where((unknown & ~labelled)[:, None], np.int8(0), wrong)
         margins, corners = margins[kept], corners[kept]
