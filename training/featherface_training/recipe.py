@@ -159,7 +159,8 @@ def _row(stage: Stage) -> dict[str, str]:
     ]
     if s.distillation.feature_weight:
         whose = "FeatherFace's features" if s.distillation.feature_teachers == "ours" else "features"
-        lessons.append(f"{whose} x {s.distillation.feature_weight:g}")
+        seen = f" (yunet: crops {s.distillation.enlarge}-fold)" if s.distillation.enlarge > 1 else ""
+        lessons.append(f"{whose} x {s.distillation.feature_weight:g}{seen}")
     taught = f"{', '.join(stage.teachers)}: {', '.join(lessons)}" if stage.teachers else "labels alone"
     if s.ranking.weight:
         taught += f"; average precision x {s.ranking.weight:g}"
