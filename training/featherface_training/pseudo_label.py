@@ -27,14 +27,16 @@ from .evaluation.peers import Found, Peer
 
 __all__ = ["agree", "main", "read_voc"]
 
+# scores of a face and of what is ignored at least
+ACCEPT, DOUBT = 0.6, 0.3
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 def agree(
     findings: list[Found],
     *,
-    accept: float = 0.6,
-    doubt: float = 0.3,
+    accept: float = ACCEPT,
+    doubt: float = DOUBT,
     iou: float = 0.5,
     negatives: bool = False,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -188,13 +190,16 @@ def main(arguments: list[str] | None = None) -> None:
         help="photos of ShanghaiTech, with its ground-truth folders: heads without a face are ignored",
     )
     parser.add_argument(
-        "--accept", type=float, default=0.6, help="score that each of two needs for a face (default 0.6)"
+        "--accept",
+        type=float,
+        default=ACCEPT,
+        help=f"score that each of two needs for a face (default {ACCEPT})",
     )
     parser.add_argument(
         "--doubt",
         type=float,
-        default=0.3,
-        help="score from which on a finding is at least ignored (default 0.3)",
+        default=DOUBT,
+        help=f"score from which on a finding is at least ignored (default {DOUBT})",
     )
     args = parser.parse_args(arguments)
     if len(args.detector) < 2:

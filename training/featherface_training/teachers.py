@@ -142,8 +142,9 @@ class ForeignTeacher:
             pixels = pixels + torch.tensor(BGR_MEAN, dtype=torch.float32).view(1, 3, 1, 1)
         found = self._session.run(self._wanted, {self._input: _enlarged(pixels.numpy(), self._enlarge)})
         if not self.has_priors:
-            folded = [F.pixel_unshuffle(torch.from_numpy(level), self._enlarge) for level in found]
-            return None, [level.to(images.device) for level in folded]
+            return None, [
+                F.pixel_unshuffle(torch.from_numpy(level), self._enlarge).to(images.device) for level in found
+            ]
         boxes, classes, landmarks = found[:3]
         # the network ends in a softmax; its logarithm has the same differences as the logits
         logits = np.log(np.clip(classes, 1e-7, 1.0))

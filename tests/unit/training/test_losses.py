@@ -329,6 +329,11 @@ def test_quality_is_taught_as_confidence():
     assert multitask_loss((logits, encoded, landmarks), *arguments).classification > fitting
 
 
+def test_a_teacher_can_not_see_less_than_nothing_of_the_crops():
+    with pytest.raises(ValueError, match="enlarge of at least 1, got 0"):
+        DistillationSettings(enlarge=0)
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40))
 def test_an_ignored_region_covers_what_lies_in_it_or_is_like_it(seed, count):
     regions, owners = random_faces(seed, count)
