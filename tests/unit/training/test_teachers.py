@@ -75,22 +75,37 @@ def test_what_a_teacher_sees_enlarged_is_folded_to_the_students_cells(peers):
     assert [level.shape[2:] for level in levels] == [(8, 12), (4, 6), (2, 3)]
 
 
+def test_centerface_sees_rgb_at_its_own_scale_and_its_one_level_is_folded_to_three(peers):
+    images = torch.rand(1, 3, 64, 96) * 255 - 110
+    teacher = ForeignTeacher(peers.make_with_levels("centerface"), enlarge=2)
+    outputs, levels = teacher(images)
+    assert outputs is None
+    assert teacher.channels == 3 * 4
+    rgb = (images + torch.tensor(BGR_MEAN).view(1, 3, 1, 1)).flip(1)
+    for level, stride in zip(levels, (4, 8, 16), strict=True):
+        # of a cell's four, the second is its upper right
+        expected = torch.nn.functional.avg_pool2d(rgb, stride)[:, :, 0::2, 1::2]
+        torch.testing.assert_close(level[:, 1::4], expected, atol=1e-3, rtol=0)
+    assert [level.shape[2:] for level in levels] == [(8, 12), (4, 6), (2, 3)]
+
+
 def test_a_teacher_with_the_students_priors_sees_what_the_student_sees(peers):
     one, two = (ForeignTeacher(peers.make_with_levels("retinaface"), enlarge=n)(IMAGES) for n in (1, 2))
     for level, other in zip(one[1], two[1], strict=True):
         torch.testing.assert_close(level, other)
 
 
-@pytest.mark.parametrize("kind", ["scrfd", "yunet"])
+@pytest.mark.parametrize("kind", ["scrfd", "yunet", "centerface"])
 def test_a_network_without_priors_or_levels_can_not_teach(peers, kind):
-    with pytest.raises(TeacherError, match="expected boxes, classes and landmarks of a RetinaFace, or YuNet"):
+    with pytest.raises(TeacherError, match="expected boxes, classes and landmarks of a RetinaFace, YuNet or CenterFace"):
         ForeignTeacher(peers.make(kind))
 
 
+@pytest.mark.parametrize("kind", ["yunet", "centerface"])
 @pytest.mark.parametrize("which", ["ours", None])
-def test_yunet_is_refused_where_nobody_asks_for_its_levels(peers, checkpoint, which):
-    with pytest.raises(TeacherError, match="YuNet, which teaches its levels alone"):
-        Ensemble([checkpoint, peers.make_with_levels("yunet")], CPU, which)
+def test_those_without_priors_are_refused_where_nobody_asks_for_their_levels(peers, checkpoint, which, kind):
+    with pytest.raises(TeacherError, match="YuNet or CenterFace, which teach their levels alone"):
+        Ensemble([checkpoint, peers.make_with_levels(kind)], CPU, which)
 
 
 def test_somebody_must_teach_the_outputs(peers):

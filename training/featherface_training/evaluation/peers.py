@@ -15,6 +15,7 @@ from featherface.nms import non_maximum_suppression
 from featherface.priors import decode_boxes, decode_landmarks, make_priors
 from featherface.resize import plan
 
+from ..sessions import free_input
 from .errors import EvaluationError
 
 __all__ = ["Found", "Peer"]
@@ -97,25 +98,6 @@ _KINDS: dict[int, tuple[_Decode, bool, tuple[float, float, float], float]] = {
 }
 
 
-def _free_input(data: bytes) -> bytes:
-    """Let a network that was exported for one size take any: its operators don't care."""
-    import onnx
-
-    model = onnx.load_from_string(data)
-    weights = {t.name for t in model.graph.initializer}
-    for value in [*model.graph.input, *model.graph.output]:
-        if value.name not in weights:
-            for axis, name in ((0, "n"), (2, "h"), (3, "w")):
-                if axis < len(value.type.tensor_type.shape.dim):
-                    value.type.tensor_type.shape.dim[axis].dim_param = f"{value.name}_{name}"
-    del model.graph.value_info[:]
-    # weights listed as inputs keep onnxruntime from folding them
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    del model.graph.input[:]
-    model.graph.input.extend(inputs)
-    return model.SerializeToString()
-
-
 class Peer:
     """Another detector: SCRFD, RetinaFace (MobileNet-0.25), YuNet-n or CenterFace, as ONNX.
 
@@ -139,6 +121,7 @@ class Peer:
     def __init__(
         self, path: Path, *, threshold: float = 0.02, nms_threshold: float = 0.4, threads: int = 0
     ) -> None:
+        import onnx
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -153,8 +136,10 @@ class Peer:
             )
         self._decode, self._bgr, self._mean, self._scale = _KINDS[len(self._session.get_outputs())]
         if isinstance(self._session.get_inputs()[0].shape[2], int) and self._decode is _centerface:
+            network = onnx.load_from_string(data)
+            free_input(network)
             self._session = onnxruntime.InferenceSession(
-                _free_input(data), options, providers=["CPUExecutionProvider"]
+                network.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
         self._threshold, self._nms_threshold = threshold, nms_threshold
 

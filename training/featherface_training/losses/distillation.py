@@ -49,8 +49,8 @@ class DistillationSettings:
         Least weight of the teacher's class output at a prior that the labels give a face; 0 leaves a face
         that the teacher overlooks to the labels.
     enlarge : int
-        How many times as large as the student teachers that have levels alone see the crops. Each of their
-        cells is smaller then, and the student learns all of those that make up its own.
+        How many times as large as the student YuNet sees the crops. Each of its cells is smaller then, and
+        the student learns all of those that make up its own.
     """
 
     temperature: float = 4.0
