@@ -8,24 +8,21 @@ face was found are ignored: they may have one that is too small for the detector
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from xml.etree import ElementTree
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from .data.animals import Animals, read_animals
 from .data.annotations import write_annotations
-from .data.heads import around, heads_file, read_heads
-from .data.wider import LabelledPhoto
-from .evaluation.boxes import inside, overlaps
-from .evaluation.landmarks import five_points, read_keypoints
+from .data.wider import LabelError, LabelledPhoto
+from .evaluation.boxes import overlaps
 from .evaluation.peers import Found, Peer
+from .known import Findings, Knowledge, KnownAnimals, KnownBoxes, KnownHeads, KnownPoints
 
-__all__ = ["agree", "main", "read_voc"]
+__all__ = ["agree", "main"]
 
 # scores of a face and of what is ignored at least
 ACCEPT, DOUBT = 0.6, 0.3
@@ -39,7 +36,7 @@ def agree(
     doubt: float = DOUBT,
     iou: float = 0.5,
     negatives: bool = False,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+) -> Findings:
     """Reconcile what several detectors found in one photo.
 
     Parameters
@@ -55,10 +52,8 @@ def agree(
 
     Returns
     -------
-    boxes : ndarray, shape (F, 4), float64
-        Means over the detectors that agree.
-    landmarks : ndarray, shape (F, 5, 2), float64
-    ignored : ndarray, shape (G, 4), float64
+    Findings
+        Boxes and landmarks are means over the detectors that agree.
     """
     boxes = np.concatenate([f.boxes for f in findings])
     scores = np.concatenate([f.scores for f in findings])
@@ -80,21 +75,11 @@ def agree(
             points.append(landmarks[sure].mean(0))
         elif not negatives or len(set(owner[group].tolist())) >= 2:
             doubtful.append(boxes[best])
-    return (
+    return Findings(
         np.array(faces).reshape(-1, 4),
         np.array(points).reshape(-1, 5, 2),
         np.array(doubtful).reshape(-1, 4),
     )
-
-
-def read_voc(path: Path) -> NDArray[np.float64]:
-    """Read the boxes of a Pascal VOC file, whatever their names: shape (F, 4)."""
-    boxes = [
-        [float(box.findtext(side, "nan")) for side in ("xmin", "ymin", "xmax", "ymax")]
-        for box in ElementTree.parse(path).getroot().iter("bndbox")
-    ]
-    found = np.array(boxes, float).reshape(-1, 4)
-    return found[((found[:, 2:] - found[:, :2]) >= 1).all(1)]
 
 
 def _upright(path: Path) -> bool:
@@ -104,65 +89,31 @@ def _upright(path: Path) -> bool:
         return image.getexif().get(0x0112, 1) == 1
 
 
-def _label(
-    folder: Path,
-    detectors: list[Peer],
-    size: int,
-    negatives: bool,
-    voc: dict[str, Path],
-    keypoints: dict[str, NDArray[np.float64]],
-    animals: dict[str, Animals],
-    accept: float,
-    doubt: float,
-    heads: bool,
-) -> Iterator[LabelledPhoto]:
+def _candidates(folder: Path, knowledge: Sequence[Knowledge]) -> list[Path]:
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    covered = [path for path in paths if all(known.covers(path) for known in knowledge)]
+    if not covered:
+        known = " or ".join(type(known).__name__ for known in knowledge) or "no labels"
+        raise LabelError(
+            f"{folder}: expected photos ({', '.join(sorted(SUFFIXES))}) that the given labels tell of, got "
+            f"{len(paths)} photos, of none of which {known} does: check the folders, or leave the labels out"
+        )
+    return covered
+
+
+def _label(
+    paths: Sequence[Path], find: Callable[[NDArray[np.uint8]], Findings], knowledge: Sequence[Knowledge]
+) -> Iterator[tuple[Path, Findings]]:
     for path in tqdm(paths, desc="labelling", unit="photo", disable=None):
-        if (voc and path.stem not in voc) or (keypoints and path.name not in keypoints):
-            continue
-        if heads and not heads_file(path).is_file():
-            continue
         pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is None or not _upright(path):
             continue
-        rgb = np.ascontiguousarray(pixels[..., ::-1])
-        boxes, landmarks, ignored = agree(
-            [detector(rgb, size) for detector in detectors], accept=accept, doubt=doubt, negatives=negatives
-        )
-        if voc:
-            known = read_voc(voc[path.stem])
-            iou = overlaps(known, np.concatenate([boxes, ignored]))
-            unlabelled = iou.max(0) < 0.35 if len(known) else np.ones(iou.shape[1], bool)
-            ignored = np.concatenate([boxes, ignored])[unlabelled]
-            points = np.full((len(known), 5, 2), np.nan)
-            for row, face in enumerate(iou[:, : len(boxes)].argmax(1) if len(boxes) else ()):
-                if iou[row, face] >= 0.5:
-                    points[row] = landmarks[face]
-            boxes, landmarks = known, points
-        if keypoints:
-            truth = keypoints[path.name]
-            centre = (truth.min(0) + truth.max(0)) / 2
-            its = inside(centre[None], boxes)[0]
-            if its.sum() != 1:
-                continue
-            landmarks[its] = five_points(truth)
-        if path.name in animals:
-            there = animals[path.name]
-            held = there.hold(boxes)
-            # a face over an animal's body is anyone's guess: its owner's, or a pattern in its fur
-            doubtful = np.concatenate([ignored, boxes[held]])
-            ignored = doubtful[~there.show_in(doubtful)]
-            boxes, landmarks = boxes[~held], landmarks[~held]
-        if heads:
-            known = read_heads(heads_file(path))
-            told = inside(known, np.concatenate([boxes, ignored])).any(1)
-            ignored = np.concatenate([ignored, around(known)[~told]])
-        yield LabelledPhoto(
-            path.relative_to(folder).as_posix(),
-            boxes.astype(np.float32),
-            landmarks.astype(np.float32),
-            ignored.astype(np.float32),
-        )
+        labels: Findings | None = find(np.ascontiguousarray(pixels[..., ::-1]))
+        for known in knowledge:
+            if labels is not None:
+                labels = known.correct(path, labels)
+        if labels is not None:
+            yield path, labels
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -204,26 +155,38 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     if len(args.detector) < 2:
         parser.error("one detector cannot agree with itself: name at least two")
-    photos = _label(
-        args.photos,
-        [Peer(path, threshold=args.doubt, threads=1) for path in args.detector],
-        args.size,
-        args.negatives,
-        {path.stem: path for path in args.voc.rglob("*.xml")} if args.voc else {},
-        read_keypoints(args.keypoints) if args.keypoints else {},
-        read_animals(args.animals) if args.animals else {},
-        args.accept,
-        args.doubt,
-        args.heads,
-    )
+    knowledge: list[Knowledge] = []
+    if args.voc:
+        knowledge.append(KnownBoxes(args.voc))
+    if args.keypoints:
+        knowledge.append(KnownPoints(args.keypoints))
+    if args.animals:
+        knowledge.append(KnownAnimals(args.animals))
+    if args.heads:
+        knowledge.append(KnownHeads())
+    try:
+        paths = _candidates(args.photos, knowledge)
+    except LabelError as error:
+        parser.error(str(error))
+    detectors = [Peer(path, threshold=args.doubt, threads=1) for path in args.detector]
+
+    def find(rgb: NDArray[np.uint8]) -> Findings:
+        found = [detector(rgb, args.size) for detector in detectors]
+        return agree(found, accept=args.accept, doubt=args.doubt, negatives=args.negatives)
+
     faces = regions = 0
 
     def counted() -> Iterator[LabelledPhoto]:
         nonlocal faces, regions
-        for photo in photos:
-            faces += len(photo.boxes)
-            regions += len(photo.ignored)
-            yield photo
+        for path, labels in _label(paths, find, knowledge):
+            faces += len(labels.boxes)
+            regions += len(labels.ignored)
+            yield LabelledPhoto(
+                path.relative_to(args.photos).as_posix(),
+                labels.boxes.astype(np.float32),
+                labels.landmarks.astype(np.float32),
+                labels.ignored.astype(np.float32),
+            )
 
     labelled = write_annotations(args.output, counted())
     print(f"{args.output}: {labelled} photos, {faces} faces, {regions} ignored regions")

@@ -72,7 +72,7 @@ def _enlarged(images: NDArray[np.float32], times: int) -> NDArray[np.float32]:
 
 
 def _pyramid(level: Tensor) -> list[Tensor]:
-    """Make levels (B, 4C, H, W) of strides 8, 16 and 32 from one (B, C, H, W) of stride 4, by means and folds."""
+    """Make levels (B, 4C, H, W) of strides 8, 16, 32 from one (B, C, H, W) of stride 4: means, folded."""
     return [F.pixel_unshuffle(F.avg_pool2d(level, 2**i), 2) for i in range(LEVELS)]
 
 
@@ -127,8 +127,8 @@ class ForeignTeacher:
         teaches_levels_alone = count in (CENTERFACE_OUTPUTS, YUNET_OUTPUTS)
         if teaches_levels_alone and not features:
             raise TeacherError(
-                f"expected outputs to learn from, got YuNet or CenterFace, which teach their levels alone, in "
-                f'{path}: leave it out, or set feature_weight and feature_teachers="all"'
+                f"expected outputs to learn from, got YuNet or CenterFace, which teach their levels alone, "
+                f'in {path}: leave it out, or set feature_weight and feature_teachers="all"'
             )
         if not self.has_priors and not (teaches_levels_alone and levels):
             raise TeacherError(

@@ -17,7 +17,8 @@ from featherface_training.data.wider import LabelError  # noqa: E402
 from featherface_training.evaluation.animals import main as count_animals  # noqa: E402
 from featherface_training.evaluation.boxes import overlaps  # noqa: E402
 from featherface_training.evaluation.peers import Found  # noqa: E402
-from featherface_training.pseudo_label import agree, main, read_voc  # noqa: E402
+from featherface_training.known import read_voc  # noqa: E402
+from featherface_training.pseudo_label import agree, main  # noqa: E402
 
 
 def found(*rows):
@@ -28,17 +29,17 @@ def found(*rows):
 def test_two_sure_detectors_make_a_face_one_makes_a_doubt():
     a = found((0, 0, 10, 10, 0.9), (50, 50, 60, 60, 0.95), (80, 0, 90, 10, 0.2))
     b = found((1, 0, 11, 10, 0.7), (50, 50, 60, 60, 0.4))
-    faces, points, ignored = agree([a, b])
-    assert faces.tolist() == [[0.5, 0, 10.5, 10]]
-    assert points.shape == (1, 5, 2)
-    assert ignored.tolist() == [[50, 50, 60, 60]]
+    labels = agree([a, b])
+    assert labels.boxes.tolist() == [[0.5, 0, 10.5, 10]]
+    assert labels.landmarks.shape == (1, 5, 2)
+    assert labels.ignored.tolist() == [[50, 50, 60, 60]]
 
 
 def test_among_photos_without_faces_a_lone_finding_is_background():
     a, b = found((0, 0, 10, 10, 0.99), (50, 50, 60, 60, 0.5)), found((50, 50, 60, 60, 0.4))
-    faces, _, ignored = agree([a, b], negatives=True)
-    assert len(faces) == 0
-    assert ignored.tolist() == [[50, 50, 60, 60]]
+    labels = agree([a, b], negatives=True)
+    assert len(labels.boxes) == 0
+    assert labels.ignored.tolist() == [[50, 50, 60, 60]]
 
 
 boxes = st.builds(
@@ -53,14 +54,14 @@ boxes = st.builds(
 @given(st.lists(boxes, max_size=6), st.lists(boxes, max_size=6))
 def test_every_doubt_is_answered_and_one_detector_never_suffices(first, second):
     a, b = found(*first), found(*second)
-    faces, _, ignored = agree([a, b])
-    answered = np.concatenate([faces, ignored])
+    labels = agree([a, b])
+    answered = np.concatenate([labels.boxes, labels.ignored])
     for box in np.concatenate([f.boxes[f.scores >= 0.3] for f in (a, b)]):
         # a mean of boxes that each overlap the best by half overlaps each of them still
         assert len(answered)
         assert overlaps(box[None], answered).max() > 0.2
-    assert len(agree([a, found()])[0]) == 0
-    assert len(agree([a, a])[0]) == 0 or (a.scores >= 0.6).any()
+    assert len(agree([a, found()]).boxes) == 0
+    assert len(agree([a, a]).boxes) == 0 or (a.scores >= 0.6).any()
 
 
 @pytest.fixture
@@ -169,6 +170,15 @@ def test_animals_taken_for_people_are_counted(tmp_path, photos, peers, capsys):
         labels.write_text(json.dumps(animals([0, 0, 64, 64], eye)))
         count_animals([str(photos), "--animals", str(labels), "--model", model, "--size", "64"])
         assert f"{alarms} of 1 animals taken for people, 1 photos" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", ["--heads", "--voc"])
+def test_labels_that_tell_of_no_photo_are_refused_before_any_is_looked_at(tmp_path, label, capsys, option):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit):
+        label(option, *([str(tmp_path / "empty")] if option == "--voc" else []))
+    assert "got 3 photos, of none of which Known" in capsys.readouterr().err
+    assert not (tmp_path / "labels.jsonl").exists()
 
 
 def test_one_detector_is_not_enough(label, capsys):
