@@ -39,7 +39,15 @@ class Findings:
 
 
 class Knowledge(Protocol):
-    """Labels of others for the photos of a folder."""
+    """Labels of others for the photos of a folder.
+
+    Attributes
+    ----------
+    name : str
+        Of what is known.
+    """
+
+    name: str
 
     def covers(self, photo: Path) -> bool:
         """Tell whether a photo may be labelled: not if it should be known and isn't."""
@@ -68,6 +76,8 @@ class KnownBoxes:
     folder : Path
         Searched to the bottom.
     """
+
+    name = "boxes"
 
     def __init__(self, folder: Path) -> None:
         self._files = {path.stem: path for path in folder.rglob("*.xml")}
@@ -99,6 +109,8 @@ class KnownPoints:
         For `read_keypoints`.
     """
 
+    name = "points"
+
     def __init__(self, table: Path) -> None:
         self._points = read_keypoints(table)
 
@@ -126,6 +138,8 @@ class KnownAnimals:
         For `read_animals`.
     """
 
+    name = "animals"
+
     def __init__(self, labels: Path) -> None:
         self._animals = read_animals(labels)
 
@@ -146,6 +160,8 @@ class KnownAnimals:
 
 class KnownHeads:
     """Heads as ShanghaiTech marks them: those on which no face was found are ignored."""
+
+    name = "heads"
 
     def covers(self, photo: Path) -> bool:
         """Tell whether the photo's heads are known."""

@@ -91,12 +91,14 @@ def _upright(path: Path) -> bool:
 
 def _candidates(folder: Path, knowledge: Sequence[Knowledge]) -> list[Path]:
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise LabelError(f"{folder}: expected photos ({', '.join(sorted(SUFFIXES))}), found none")
     covered = [path for path in paths if all(known.covers(path) for known in knowledge)]
     if not covered:
-        known = " or ".join(type(known).__name__ for known in knowledge) or "no labels"
+        kinds = " and ".join(known.name for known in knowledge)
         raise LabelError(
-            f"{folder}: expected photos ({', '.join(sorted(SUFFIXES))}) that the given labels tell of, got "
-            f"{len(paths)} photos, of none of which {known} does: check the folders, or leave the labels out"
+            f"{folder}: expected photos of which {kinds} are known, got {len(paths)} others: "
+            "check that photos and labels belong together"
         )
     return covered
 

@@ -172,13 +172,23 @@ def test_animals_taken_for_people_are_counted(tmp_path, photos, peers, capsys):
         assert f"{alarms} of 1 animals taken for people, 1 photos" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("option", ["--heads", "--voc"])
-def test_labels_that_tell_of_no_photo_are_refused_before_any_is_looked_at(tmp_path, label, capsys, option):
+@pytest.mark.parametrize(("option", "known"), [("--heads", "heads"), ("--voc", "boxes")])
+def test_labels_that_tell_of_no_photo_are_refused_before_any_is_looked_at(
+    tmp_path, label, capsys, option, known
+):
     (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit):
         label(option, *([str(tmp_path / "empty")] if option == "--voc" else []))
-    assert "got 3 photos, of none of which Known" in capsys.readouterr().err
+    assert f"photos of which {known} are known, got 3 others" in capsys.readouterr().err
     assert not (tmp_path / "labels.jsonl").exists()
+
+
+def test_a_folder_without_photos_is_refused(tmp_path, label, photos, capsys):
+    for path in photos.rglob("*.*"):
+        path.unlink()
+    with pytest.raises(SystemExit):
+        label()
+    assert "found none" in capsys.readouterr().err
 
 
 def test_one_detector_is_not_enough(label, capsys):
