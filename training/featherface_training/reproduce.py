@@ -101,11 +101,12 @@ def _as_fitted(told: Mapping[str, Any]) -> list[str]:
     if not told:
         return []
     arguments = ["--mirror" if told.get("mirrored", False) else "--no-mirror"]
+    arguments += ["--bf16" if told["bf16"] else "--no-bf16"]
     for size in told["sizes"]:
         arguments += ["--size", str(size)]
-    for name in ("seed", "steps"):
-        arguments += [f"--{name}", str(told[name])]
-    return [*arguments, "--extra-weight", str(told["extra_weight"]), "--weights", *map(str, told["weights"])]
+    for name in ("seed", "steps", "hold", "learning_rate", "extra_weight"):
+        arguments += [f"--{name.replace('_', '-')}", str(told[name])]
+    return [*arguments, "--weights", *map(str, told["weights"])]
 
 
 def reproduce(

@@ -113,18 +113,18 @@ class ForeignTeacher:
 
         network = onnx.load(str(path))
         count = len(network.graph.output)
-        # CenterFace's file fixes the size of its input
-        if count == CENTERFACE_OUTPUTS:
+        self._single = count == CENTERFACE_OUTPUTS
+        if self._single:
+            # its file fixes the size of its input
             free_input(network)
         levels = _head_levels(network.graph) if features else {}
-        self._single = count == CENTERFACE_OUTPUTS
         if len(levels) != (1 if self._single else LEVELS) or len(set(levels.values())) != 1:
             levels = {}
         providers = onnxruntime.get_available_providers()
         self._session = open_levels(network, levels, threads=threads, providers=providers)
         outputs = self._session.get_outputs()[:count]
         self.has_priors = [output.shape[-1] for output in outputs] == [4, 2, 10]
-        teaches_levels_alone = count in (CENTERFACE_OUTPUTS, YUNET_OUTPUTS)
+        teaches_levels_alone = self._single or count == YUNET_OUTPUTS
         if teaches_levels_alone and not features:
             raise TeacherError(
                 f"expected outputs to learn from, got YuNet or CenterFace, which teach their levels alone, "

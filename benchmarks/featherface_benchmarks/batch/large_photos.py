@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -76,11 +77,10 @@ def accuracy(wider: Path, ground_truth: Path, model: str) -> Iterator[tuple[str,
     model : str
     """
     from featherface_training.evaluation import DIFFICULTIES, evaluate, read_ground_truth
+    from featherface_training.evaluation.detectors import CUSTOMARY
     from featherface_training.evaluation.run import find_photos
 
-    settings = Settings(
-        model=model, threads=1, confidence_threshold=0.02, nms_threshold=0.4, max_detections=5000
-    )
+    settings = replace(CUSTOMARY, model=model, threads=1)
     truth = read_ground_truth(ground_truth)
     finders: dict[str, FaceFinder] = {
         "scaled": Detector.load(settings=settings),

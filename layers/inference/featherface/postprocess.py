@@ -16,10 +16,11 @@ from featherface.priors import decode_boxes, decode_landmarks, make_priors
 from featherface.resize import Transform
 from featherface.runtime import Outputs
 
-__all__ = ["read_outputs"]
+__all__ = ["MOST_CANDIDATES", "read_outputs"]
 
-# Bounds the time of suppression on a hostile photo at a low threshold; photos full of people stay far below.
-_CANDIDATES: Final = 5000
+MOST_CANDIDATES: Final = 5000
+"""That go into suppression, the most confident: bounds its time on a hostile photo at a low threshold."""
+
 # The logit of a threshold is rounded; whether a face passes is decided by the confidence that is reported.
 _ROUNDING: Final = 1e-3
 # Less than a pixel of a face within the photo is no face that anybody could mark.
@@ -63,8 +64,8 @@ def read_outputs(outputs: Outputs, transform: Transform, settings: Settings) -> 
     kept = np.flatnonzero(margins >= _logit(VOTING_SHARE * threshold) - _ROUNDING)
     # The logistic function, in a form that does not overflow.
     confidences = 0.5 + 0.5 * np.tanh(margins[kept] / 2.0)
-    if kept.size > _CANDIDATES:
-        strongest = np.argsort(-confidences, kind="stable")[:_CANDIDATES]
+    if kept.size > MOST_CANDIDATES:
+        strongest = np.argsort(-confidences, kind="stable")[:MOST_CANDIDATES]
         kept, confidences = kept[strongest], confidences[strongest]
     priors = make_priors(*transform.bucket)[kept]
     corners = decode_boxes(boxes[kept], priors)

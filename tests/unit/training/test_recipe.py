@@ -28,7 +28,17 @@ v1-1 = {{ start = "release" }}
 v1-2 = {{ start = "v1-1/last", mean = {{ "v1-1/last" = 0.25 }} }}
 nano-1 = {{ start = "release", backbone = "v1-1/last", teachers = ["v1-2/mean"], ranked = [] }}
 """
-FITTED = {"sizes": [96], "seed": 5, "steps": 2, "extra_weight": 0.5, "weights": [1.0, 2.0, 3.0]}
+# no default among them
+FITTED = {
+    "sizes": [96],
+    "seed": 5,
+    "steps": 2,
+    "extra_weight": 0.5,
+    "weights": [1.0, 2.0, 3.0],
+    "hold": 0.7,
+    "learning_rate": 0.002,
+    "bf16": False,
+}
 SMALL = {"epochs": 1, "batch": 2, "sizes": [64], "bf16": False, "warmup_steps": 0}
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from featherface import Detections, Detector, Settings
 from featherface.detector import ModelInfo, PreparedImage
 from featherface.images import decode
+from featherface.postprocess import MOST_CANDIDATES
 from featherface.resize import plan, to_model_input
 from featherface.runtime import OUTPUTS, Session
 
@@ -18,6 +19,7 @@ from .errors import EvaluationError
 from .peers import Peer
 
 __all__ = [
+    "CUSTOMARY",
     "ScoredBoxes",
     "Size",
     "featherface_detector",
@@ -32,6 +34,9 @@ ScoredBoxes = NDArray[np.float64]
 
 Size = int | Literal["original"]
 """The long side in pixels, or the photo's own size."""
+
+CUSTOMARY = Settings(confidence_threshold=0.02, nms_threshold=0.4, max_detections=MOST_CANDIDATES)
+"""The thresholds that detectors are evaluated with on WIDER FACE."""
 
 
 def _boxes(found: Detections) -> ScoredBoxes:
@@ -88,9 +93,9 @@ def open_faces(
     square : bool
         Pad to a square (at an integer `size`).
     settings : Settings, optional
-        Thresholds and threads; WIDER's customary ones (0.02, NMS 0.4) if omitted.
+        Thresholds and threads; `CUSTOMARY` if omitted.
     """
-    settings = settings or Settings(confidence_threshold=0.02, nms_threshold=0.4, max_detections=5000)
+    settings = settings or CUSTOMARY
     if square:
         settings = replace(settings, fit="square")
     detector = _detector(model, settings)
@@ -140,5 +145,4 @@ def open_detector(
         raise EvaluationError(f"expected 'v1', 'nano' or the path of a model, got {model!r}")
     if path.suffix == ".onnx" and not _is_ours(path):
         return peer_detector(path, size, threads=threads)
-    settings = Settings(confidence_threshold=0.02, nms_threshold=0.4, max_detections=5000, threads=threads)
-    return featherface_detector(model, size, square=square, settings=settings)
+    return featherface_detector(model, size, square=square, settings=replace(CUSTOMARY, threads=threads))

@@ -3,13 +3,10 @@
 import torch
 from torch import Tensor
 
-__all__ = ["LEAST_BEST", "MOST", "RIGHT", "SUPPRESSED", "smooth_average_precision"]
+__all__ = ["LEAST_BEST", "RIGHT", "SUPPRESSED", "smooth_average_precision"]
 
 LEAST_BEST = -3.7
 """The margin of a confidence of 0.024: detections below it move average precision by nothing."""
-
-MOST = 5000
-"""As many candidates as the inference path lets into its suppression."""
 
 SUPPRESSED, RIGHT = 0.4, 0.5
 """Overlaps beyond which a better detection suppresses another, and from which one is right."""

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featherface.nms import non_maximum_suppression
+from featherface.postprocess import MOST_CANDIDATES
 
 from ..data.loader import Batch
 from ..evaluation.boxes import centres, inside, overlaps
 from ..evaluation.ground_truth import LEAST_HEIGHTS
-from .average_precision import LEAST_BEST, MOST, RIGHT, SUPPRESSED, smooth_average_precision
+from .average_precision import LEAST_BEST, RIGHT, SUPPRESSED, smooth_average_precision
 from .matching import overlap
 
 __all__ = ["Judged", "Memory", "RankingLoss", "RankingSettings", "judge"]
@@ -26,6 +27,7 @@ _NEAR = 0.25
 # pixels; a face cut by the crop's edge may have no label
 _EDGE = 2
 _HEIGHTS = tuple(LEAST_HEIGHTS.values())
+_NOWHERE = np.empty((0, 4))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,13 @@ class Judged:
 
 
 def judge(
-    corners: NDArray[np.float64], faces: NDArray[np.float64], counted: NDArray[np.bool_], side: int
+    corners: NDArray[np.float64],
+    faces: NDArray[np.float64],
+    counted: NDArray[np.bool_],
+    side: int,
+    *,
+    ignored: NDArray[np.float64] = _NOWHERE,
+    within: bool = False,
 ) -> Judged:
     """Say what detections would be.
 
@@ -94,12 +102,18 @@ def judge(
     corners : ndarray, shape (K, 4)
         Of the detections, most confident first, clipped to the crop.
     faces : ndarray, shape (F, 4)
-        Corners too.
+        Labelled; corners too.
     counted : ndarray, shape (F, D)
         At which difficulties each is to be found; what covers another counts neither way.
     side : int
         Of the crop, pixels.
+    ignored : ndarray, shape (R, 4)
+        Regions where nobody knows; they come after the faces in `Judged.face`, and are to be found at none.
+    within : bool
+        Of `RankingSettings.ignore_within`.
     """
+    known, faces = len(faces), np.concatenate([faces, ignored])
+    counted = np.concatenate([counted, np.zeros((len(ignored), counted.shape[1]), bool)])
     face = np.full(len(corners), -1)
     counts = np.zeros((len(corners), counted.shape[1]), bool)
     wrong = np.ones(counts.shape, np.int8)
@@ -120,6 +134,9 @@ def judge(
                 taken[nearest[i]] = True
     cut = (corners[:, :2] < _EDGE).any(1) | (corners[:, 2:] > side - _EDGE).any(1)
     wrong[cut & (face < 0)] = 0
+    if within:
+        labelled = (face >= 0) & (face < known)
+        wrong[inside(centres(corners), ignored).any(1) & ~labelled] = 0
     return Judged(face, counts, wrong)
 
 
@@ -182,27 +199,27 @@ class RankingLoss:
         """Return margins (K,), right and false (K, D) of a crop's detections, and how many faces count."""
         side = batch.images.shape[-1]
         rows = torch.nonzero(margins.detach() >= LEAST_BEST)[:, 0]
-        rows = rows[margins.detach()[rows].argsort(descending=True, stable=True)[:MOST]]
+        rows = rows[margins.detach()[rows].argsort(descending=True, stable=True)[:MOST_CANDIDATES]]
         margins, corners = margins[rows].cpu(), corners[rows].clamp(0, side).cpu()
         boxes = corners.detach().numpy().astype(np.float64)
         kept = non_maximum_suppression(boxes, margins.detach().numpy(), SUPPRESSED)
         own, other = batch.owners == i, batch.ignored_owners == i
-        faces = torch.cat([batch.boxes[own], batch.ignored[other]]).cpu()
-        heights = torch.cat([batch.heights[own].cpu(), torch.zeros(int(other.sum()))])
-        counted = heights[:, None] >= torch.tensor(_HEIGHTS)
-        judged = judge(boxes[kept], faces.numpy().astype(np.float64), counted.numpy(), side)
-        wrong = judged.wrong
-        if self.settings.ignore_within:
-            regions = batch.ignored[other].cpu().numpy().astype(np.float64)
-            unknown = inside(centres(boxes[kept]), regions).any(1)
-            labelled = (judged.face >= 0) & (judged.face < int(own.sum()))
-            wrong = np.where((unknown & ~labelled)[:, None], np.int8(0), wrong)
+        faces, ignored = batch.boxes[own].cpu(), batch.ignored[other].cpu()
+        counted = batch.heights[own].cpu()[:, None] >= torch.tensor(_HEIGHTS)
+        judged = judge(
+            boxes[kept],
+            faces.numpy().astype(np.float64),
+            counted.numpy(),
+            side,
+            ignored=ignored.numpy().astype(np.float64),
+            within=self.settings.ignore_within,
+        )
         margins, corners = margins[kept], corners[kept]
         some = torch.from_numpy(np.flatnonzero(judged.face >= 0))
-        shared, union = overlap(corners[some], faces[judged.face[judged.face >= 0]])
+        shared, union = overlap(corners[some], torch.cat([faces, ignored])[judged.face[judged.face >= 0]])
         near = ((shared / union.clamp(min=1e-9) - RIGHT) / self.settings.softness).sigmoid()
         near = torch.zeros(len(kept)).index_add(0, some, near)[:, None]
         right = torch.from_numpy(judged.counts) * near
-        kinds = torch.from_numpy(wrong)
+        kinds = torch.from_numpy(judged.wrong)
         false = torch.where(kinds == 1, 1 - near, (kinds == 2).float())
         return margins, right, false, counted.sum(0).float()

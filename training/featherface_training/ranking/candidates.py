@@ -10,12 +10,12 @@ import onnx
 from numpy.typing import NDArray
 
 from featherface import Settings
+from featherface.postprocess import MOST_CANDIDATES
 from featherface.priors import decode_boxes, make_priors
 from featherface.runtime import OUTPUTS
 
 from ..evaluation.detectors import Size, prepare
 from ..export import export_onnx
-from ..losses.average_precision import MOST
 from ..models.featherface import FeatherFace
 from ..models.heads import PRIORS_PER_CELL
 from ..sessions import open_levels
@@ -107,7 +107,7 @@ def open_candidates(
         )
         margins = classes[:, 1] - classes[:, 0]
         kept = np.flatnonzero(margins >= least)
-        kept = kept[np.argsort(-margins[kept], kind="stable")[:MOST]]
+        kept = kept[np.argsort(-margins[kept], kind="stable")[:MOST_CANDIDATES]]
         priors = make_priors(*transform.bucket)[kept]
         corners = transform.to_photo(decode_boxes(boxes[kept], priors))
         if mirrored:

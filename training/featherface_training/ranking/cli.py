@@ -101,6 +101,24 @@ def _parser() -> argparse.ArgumentParser:
         help="what the three average precisions count (default 1 1 2)",
     )
     parser.add_argument("--steps", type=int, default=default.steps, help=f"default {default.steps}")
+    parser.add_argument(
+        "--hold",
+        type=float,
+        default=default.hold,
+        help=f"what moved boxes and landmarks of found faces cost (default {default.hold})",
+    )
+    parser.add_argument(
+        "--learning-rate",
+        type=float,
+        default=default.learning_rate,
+        help=f"of the convolution at the start (default {default.learning_rate})",
+    )
+    parser.add_argument(
+        "--bf16",
+        action=argparse.BooleanOptionalAction,
+        default=default.bf16,
+        help="compute the convolution in bfloat16 (default: yes)",
+    )
     parser.add_argument("--threads", type=int, default=0, help="threads of the session (default: all)")
     return parser
 
@@ -153,7 +171,7 @@ def main(arguments: list[str] | None = None) -> None:
                 told = " / ".join(f"{one:.4f}" for one in precisions)
                 log.info("step %d of %d, size %s, %s: %s", step, settings.steps, size, name, told)
 
-    settings = FitSettings(weights=tuple(args.weights), steps=args.steps)
+    settings = FitSettings(tuple(args.weights), args.hold, args.steps, args.learning_rate, args.bf16)
     fit(model, lists, settings, held_out=apart, tell=tell)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     extra = {name: len(paths) for name, (_, paths) in more.items()}
