@@ -75,7 +75,8 @@ class Settings:
     confidence_threshold : float
         Faces below it are dropped.
     nms_threshold : float
-        Of two faces that overlap by more than this (intersection over union), the weaker is dropped.
+        Of two faces that overlap by more than this (intersection over union), the weaker keeps one minus the
+        overlap of its confidence; beyond 0.6, or beyond this where it is more, it is dropped.
     max_detections : int
         Faces per photo, the most confident first.
     memory_limit_mb : int

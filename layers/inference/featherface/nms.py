@@ -1,21 +1,49 @@
-"""Greedy non-maximum suppression in numpy, and the votes of what it suppresses."""
+"""Non-maximum suppression in numpy: greedy, and soft with the votes of what is suppressed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice, takewhile
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["VOTING_SHARE", "non_maximum_suppression", "suppress_and_vote"]
+__all__ = ["SAME_FACE", "VOTING_SHARE", "Elected", "non_maximum_suppression", "suppress_and_vote"]
 
 VOTING_SHARE: Final = 0.25
 """A box votes where one is kept if it has more than this part of its score."""
 
-# Boxes that overlap less are often of a face beside.
-_VOTING_OVERLAP: Final = 0.6
+SAME_FACE: Final = 0.6
+"""Boxes whose intersection over union is above this are of one face; below, often of a face beside."""
+
+
+class Elected(NamedTuple):
+    """A box that is kept.
+
+    Parameters
+    ----------
+    best : intp
+        Its index.
+    score : float
+        What is left of its score.
+    voters : ndarray of intp, shape (V,)
+        Whose mean says where it lies: itself first.
+    """
+
+    best: np.intp
+    score: float
+    voters: npt.NDArray[np.intp]
+
+
+class _Round(NamedTuple):
+    """A box that is kept, the boxes left beside it, and their intersections and unions with it."""
+
+    best: np.intp
+    score: float
+    rest: npt.NDArray[np.intp]
+    intersection: npt.NDArray[np.floating]
+    union: npt.NDArray[np.floating]
 
 
 def non_maximum_suppression(
@@ -43,7 +71,7 @@ def non_maximum_suppression(
     ndarray of intp, shape (M,)
         Indices of the kept boxes, best first.
     """
-    kept = [best for best, *_ in islice(_rounds(boxes, scores, threshold), limit)]
+    kept = [found.best for found in islice(_rounds(boxes, scores, threshold, threshold), limit)]
     return np.asarray(kept, dtype=np.intp)
 
 
@@ -54,11 +82,13 @@ def suppress_and_vote(
     *,
     least: float,
     limit: int | None = None,
-) -> list[tuple[np.intp, npt.NDArray[np.intp]]]:
-    """Suppress as `non_maximum_suppression` does, and tell which boxes say where a kept one lies.
+) -> list[Elected]:
+    """Suppress softly, and tell which boxes say where a kept one lies.
 
-    Box voting (Gidaris and Komodakis, ICCV 2015): the mean of the boxes that agree lies better than the most
-    confident of them alone.
+    Soft-NMS, linear (Bodla et al., ICCV 2017): a box that overlaps a kept one by more than `threshold` may be
+    of a face half behind another, and keeps one minus that overlap of its score; one that overlaps it by more
+    than `SAME_FACE` goes. Box voting (Gidaris and Komodakis, ICCV 2015): the mean of the boxes that agree is
+    better placed than the most confident of them alone.
 
     Parameters
     ----------
@@ -66,40 +96,48 @@ def suppress_and_vote(
     scores : ndarray, shape (K,)
         Not negative.
     threshold : float
+        Intersection over union; from `SAME_FACE` on nothing is soft, and a box goes when it is above this.
     least : float
-        A box with a lower score is not kept, but votes. The votes of all kept boxes are complete if all boxes
-        with more than a quarter of this score are there.
+        A box of which a lower score is left is not kept, but votes. The votes of all kept boxes are complete
+        if all boxes with more than a quarter of this score are there.
     limit : int, optional
         Stop after so many boxes.
 
     Returns
     -------
-    list of (intp, ndarray of intp, shape (V,))
-        Indices of the kept boxes, best first, each with those of its voters: itself, and of the boxes that it
-        suppresses those that overlap it by more than 0.6 and have more than a quarter of its score.
+    list of Elected
+        The kept boxes, by what is left of their scores, best first, each with its voters: itself, and of
+        those that go with it the ones with more than a quarter of its score.
     """
-    overlap = max(threshold, _VOTING_OVERLAP)
-    rounds = takewhile(lambda found: scores[found[0]] >= least, _rounds(boxes, scores, threshold))
+    gone = max(threshold, SAME_FACE)
+    rounds = takewhile(lambda found: found.score >= least, _rounds(boxes, scores, threshold, gone))
     elected = []
-    for best, rest, intersection, union in islice(rounds, limit):
-        agreeing = (intersection > overlap * union) & (scores[rest] > VOTING_SHARE * scores[best])
-        elected.append((best, np.concatenate([(best,), rest[agreeing]])))
+    for best, score, rest, intersection, union in islice(rounds, limit):
+        agreeing = (intersection > gone * union) & (scores[rest] > VOTING_SHARE * scores[best])
+        elected.append(Elected(best, score, np.concatenate([(best,), rest[agreeing]])))
     return elected
 
 
 def _rounds(
-    boxes: npt.NDArray[np.floating], scores: npt.NDArray[np.floating], threshold: float
-) -> Iterator[tuple[np.intp, npt.NDArray[np.intp], npt.NDArray[np.floating], npt.NDArray[np.floating]]]:
-    """Yield each box that is kept, the boxes left behind it, and their intersections and unions with it."""
+    boxes: npt.NDArray[np.floating], scores: npt.NDArray[np.floating], threshold: float, gone: float
+) -> Iterator[_Round]:
+    """Keep boxes, best first: of those left beside one, a part of the score goes, or all beyond `gone`."""
     left, top, right, bottom = boxes.T
     areas = (right - left) * (bottom - top)
-    order = np.argsort(-scores, kind="stable")
-    while order.size:
-        best, rest = order[0], order[1:]
+    rest, remaining = np.arange(len(scores)), scores
+    while rest.size:
+        first = np.argmax(remaining)
+        best, score = rest[first], float(remaining[first])
+        rest, remaining = np.delete(rest, first), np.delete(remaining, first)
         width = np.minimum(right[best], right[rest]) - np.maximum(left[best], left[rest])
         height = np.minimum(bottom[best], bottom[rest]) - np.maximum(top[best], top[rest])
         intersection = np.maximum(width, 0) * np.maximum(height, 0)
         # Compared as a product: boxes without an area would divide zero by zero.
         union = areas[best] + areas[rest] - intersection
-        yield best, rest, intersection, union
-        order = rest[intersection <= threshold * union]
+        yield _Round(best, score, rest, intersection, union)
+        stays = intersection <= gone * union
+        rest, remaining = rest[stays], remaining[stays]
+        if gone > threshold:
+            intersection, union = intersection[stays], union[stays]
+            weakened = intersection > threshold * union
+            remaining[weakened] *= 1 - intersection[weakened] / union[weakened]

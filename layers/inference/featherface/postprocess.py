@@ -43,11 +43,11 @@ def read_outputs(outputs: Outputs, transform: Transform, settings: Settings) -> 
     Returns
     -------
     Detections
-        Where a face lies is the mean of what the candidates say that agree on it (see
-        `featherface.nms.suppress_and_vote`), weighted by the squares of their confidences, be these above the
-        threshold or not: a threshold moves no face. At most 5,000 candidates go into suppression, the most
-        confident. Boxes are clipped to the photo; one of which less than a pixel remains in either direction
-        is dropped.
+        What soft suppression leaves. Where a face lies is the mean of what the candidates say that agree on
+        it (both in `featherface.nms.suppress_and_vote`), weighted by the squares of their confidences, be
+        these above the threshold or not: a threshold moves no face. At most 5,000 candidates go into
+        suppression, the most confident. Boxes are clipped to the photo; one of which less than a pixel
+        remains in either direction is dropped.
 
     Raises
     ------
@@ -72,11 +72,11 @@ def read_outputs(outputs: Outputs, transform: Transform, settings: Settings) -> 
     elected = suppress_and_vote(
         corners, confidences, settings.nms_threshold, least=threshold, limit=settings.max_detections
     )
-    best = np.array([index for index, _ in elected], dtype=np.intp)
+    left = np.array([one.score for one in elected])
     said = np.concatenate([corners, decode_landmarks(landmarks[kept], priors)], axis=1)
-    agreed = transform.to_photo(_mean(said, confidences**2, [voters for _, voters in elected]))
+    agreed = transform.to_photo(_mean(said, confidences**2, [one.voters for one in elected]))
     corners_in_photo, points = agreed[:, :4], agreed[:, 4:]
-    faces = _faces(confidences[best], corners_in_photo, points, transform.width, transform.height)
+    faces = _faces(left, corners_in_photo, points, transform.width, transform.height)
     return Detections(transform.width, transform.height, faces)
 
 

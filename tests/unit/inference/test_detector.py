@@ -87,21 +87,23 @@ def _slow(
         half_w, half_h = side * math.exp(0.2 * w) / 2, side * math.exp(0.2 * h) / 2
         marks = [0.1 * value * side + (py if k % 2 else px) for k, value in enumerate(points[index])]
         candidates.append((scores[index], (cx - half_w, cy - half_h, cx + half_w, cy + half_h), marks))
-    candidates.sort(key=lambda candidate: -candidate[0])
-    groups: list[list[tuple[float, tuple[float, ...], list[float]]]] = []
-    for candidate in candidates:
-        for group in groups:
-            if (overlap := _overlap(candidate[1], group[0][1])) > 0.4:
-                if overlap > 0.6 and candidate[0] > group[0][0] / 4:
-                    group.append(candidate)
-                break
-        else:
-            if candidate[0] >= threshold:
-                groups.append([candidate])
+    waiting = [(candidate[0], candidate) for candidate in candidates]
+    groups: list[tuple[float, list[tuple[float, tuple[float, ...], list[float]]]]] = []
+    while waiting and (strongest := max(waiting, key=lambda one: one[0]))[0] >= threshold:
+        waiting.remove(strongest)
+        left_of_it, best = strongest
+        group, others = [best], []
+        for left_of_other, other in waiting:
+            if (overlap := _overlap(other[1], best[1])) <= 0.6:
+                others.append((left_of_other * (1 - overlap if overlap > 0.4 else 1), other))
+            elif other[0] > best[0] / 4:
+                group.append(other)
+        waiting = others
+        groups.append((left_of_it, group))
     faces = []
     sx, sy = transform.width / transform.scaled_width, transform.height / transform.scaled_height
-    for group in groups:
-        confidence, total = group[0][0], sum(score**2 for score, _, _ in group)
+    for confidence, group in groups:
+        total = sum(score**2 for score, _, _ in group)
         left, top, right, bottom = (
             sum(score**2 * corners[i] for score, corners, _ in group) / total for i in range(4)
         )
