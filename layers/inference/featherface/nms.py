@@ -37,7 +37,7 @@ class Elected(NamedTuple):
 
 
 class _Round(NamedTuple):
-    """A box that is kept, the boxes left beside it, and their intersections and unions with it."""
+    """A box that is kept, the boxes left, itself among them, and their intersections and unions with it."""
 
     best: np.intp
     score: float
@@ -113,7 +113,9 @@ def suppress_and_vote(
     rounds = takewhile(lambda found: found.score >= least, _rounds(boxes, scores, threshold, gone))
     elected = []
     for best, score, rest, intersection, union in islice(rounds, limit):
-        agreeing = (intersection > gone * union) & (scores[rest] > VOTING_SHARE * scores[best])
+        agreeing = (
+            (intersection > gone * union) & (scores[rest] > VOTING_SHARE * scores[best]) & (rest != best)
+        )
         elected.append(Elected(best, score, np.concatenate([(best,), rest[agreeing]])))
     return elected
 
@@ -128,7 +130,6 @@ def _rounds(
     while rest.size:
         first = np.argmax(remaining)
         best, score = rest[first], float(remaining[first])
-        rest, remaining = np.delete(rest, first), np.delete(remaining, first)
         width = np.minimum(right[best], right[rest]) - np.maximum(left[best], left[rest])
         height = np.minimum(bottom[best], bottom[rest]) - np.maximum(top[best], top[rest])
         intersection = np.maximum(width, 0) * np.maximum(height, 0)
@@ -136,6 +137,7 @@ def _rounds(
         union = areas[best] + areas[rest] - intersection
         yield _Round(best, score, rest, intersection, union)
         stays = intersection <= gone * union
+        stays[first] = False
         rest, remaining = rest[stays], remaining[stays]
         if gone > threshold:
             intersection, union = intersection[stays], union[stays]
