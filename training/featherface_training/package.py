@@ -26,7 +26,7 @@ from .checkpoint import last_stage, load_model, stages
 from .data.packed import PackedDataset
 from .evaluation import DIFFICULTIES, GroundTruth, evaluate, read_ground_truth
 from .evaluation.boxes import corners
-from .evaluation.detectors import ScoredBoxes, Size, open_detector, open_faces
+from .evaluation.detectors import CUSTOMARY, ScoredBoxes, Size, open_detector, open_faces
 from .evaluation.landmarks import landmark_error, read_keypoints
 from .evaluation.reliability import Judged, Reliability, judge, reliability
 from .evaluation.run import find_photos, predict
@@ -89,7 +89,8 @@ def measure(files: dict[str, Path], wider: Path, ground_truth: Path, sizes: list
             )
     return {
         "data": f"WIDER FACE val, {len(photos)} of {len(truth)} photos",
-        "protocol": "official WIDER FACE protocol, one scale, threshold 0.02, NMS 0.4",
+        "protocol": "official WIDER FACE protocol, one scale, "
+        f"threshold {CUSTOMARY.confidence_threshold}, soft NMS {CUSTOMARY.nms_threshold}",
         "command": "featherface evaluate --wider WIDER --ground-truth EVAL_TOOLS --model MODEL --size SIZE",
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, CPU provider",

@@ -164,7 +164,7 @@ class Face:
     Parameters
     ----------
     confidence : float
-        The model's probability, 0 to 1.
+        The model's probability, 0 to 1; less where a stronger face overlaps it, see `Settings.nms_threshold`.
     box : BoundingBox
     landmarks : Landmarks
 

@@ -116,7 +116,12 @@ def featherface_detector(
 
 def peer_detector(path: Path, size: Size, *, threads: int = 0) -> Callable[[bytes], ScoredBoxes]:
     """Open another detector, see `Peer`."""
-    peer = Peer(path, threads=threads)
+    peer = Peer(
+        path,
+        threshold=CUSTOMARY.confidence_threshold,
+        nms_threshold=CUSTOMARY.nms_threshold,
+        threads=threads,
+    )
 
     def detect(data: bytes) -> ScoredBoxes:
         photo = decode(data, limits=Settings().image_limits)

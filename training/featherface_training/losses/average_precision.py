@@ -9,7 +9,7 @@ LEAST_BEST = -3.7
 """The margin of a confidence of 0.024: detections below it move average precision by nothing."""
 
 SUPPRESSED, RIGHT = 0.4, 0.5
-"""Overlaps beyond which a better detection suppresses another, and from which one is right."""
+"""Overlaps beyond which a better detection suppresses another, here at once, and from which one is right."""
 
 # margins of confidences of 0.0067 and 0.9997
 _LOW, _HIGH, _BINS = -5.0, 8.0, 500

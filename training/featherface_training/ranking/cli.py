@@ -171,7 +171,13 @@ def main(arguments: list[str] | None = None) -> None:
                 told = " / ".join(f"{one:.4f}" for one in precisions)
                 log.info("step %d of %d, size %s, %s: %s", step, settings.steps, size, name, told)
 
-    settings = FitSettings(tuple(args.weights), args.hold, args.steps, args.learning_rate, args.bf16)
+    settings = FitSettings(
+        weights=tuple(args.weights),
+        hold=args.hold,
+        steps=args.steps,
+        learning_rate=args.learning_rate,
+        bf16=args.bf16,
+    )
     fit(model, lists, settings, held_out=apart, tell=tell)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     extra = {name: len(paths) for name, (_, paths) in more.items()}
