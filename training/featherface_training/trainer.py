@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from . import checkpoint
@@ -25,62 +24,13 @@ from .losses.matching import Predicted, match
 from .losses.multitask import decode_boxes, multitask_loss
 from .losses.priors import prior_tensor
 from .losses.ranking import RankingLoss
-from .models.featherface import FeatherFace, build_model
+from .models.featherface import build_model
+from .optimisation import freeze_statistics, learning_rate, make_optimizer, train_only
 from .teachers import Ensemble
 
-__all__ = ["Trainer", "learning_rate"]
+__all__ = ["Trainer"]
 
 log = logging.getLogger(__name__)
-
-
-def _optimizer(
-    model: FeatherFace, adapter: FeatureAdapter | None, settings: TrainSettings
-) -> torch.optim.AdamW:
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    parameters += adapter.parameters() if adapter else ()
-    decayed = [p for p in parameters if p.ndim > 1]
-    others = [p for p in parameters if p.ndim <= 1]
-    return torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": settings.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        lr=settings.learning_rate,
-    )
-
-
-def train_only(model: FeatherFace, parts: Sequence[str]) -> None:
-    """Freeze all but the named modules: neither their weights nor their statistics move in training.
-
-    Raises
-    ------
-    ValueError
-        If the model has no module of a name.
-    """
-    modules = dict(model.named_modules())
-    unknown = [name for name in parts if not name or name not in modules]
-    if unknown:
-        raise ValueError(
-            f"expected modules of {model.name} in `parts`, such as 'heads.2', got {unknown[0]!r}"
-        )
-    model.eval().requires_grad_(False)
-    for name in parts:
-        modules[name].train().requires_grad_(True)
-
-
-def freeze_statistics(model: FeatherFace) -> None:
-    """Let batch normalisation use its running statistics in training, and keep them."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
-
-
-def learning_rate(settings: TrainSettings, step: int, total: int) -> float:
-    """Return the rate of step `step` of `total`: linear warm-up, then a cosine to a hundredth."""
-    if step < settings.warmup_steps:
-        return settings.learning_rate * (step + 1) / settings.warmup_steps
-    progress = (step - settings.warmup_steps) / max(1, total - settings.warmup_steps)
-    return settings.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, progress))) / 2)
 
 
 class Trainer:
@@ -166,7 +116,7 @@ class Trainer:
                 )
             self.adapter = FeatureAdapter(self.model.width, self.teacher.channels).to(device)
         self.ranking = RankingLoss(settings.ranking) if settings.ranking.weight else None
-        self.optimizer = _optimizer(self.model, self.adapter, settings)
+        self.optimizer = make_optimizer(self.model, self.adapter, settings)
         self.step = 0
         folder.mkdir(parents=True, exist_ok=True)
         if last.exists():

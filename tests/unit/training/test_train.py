@@ -10,7 +10,8 @@ from featherface_training.data.augment import AugmentSettings  # noqa: E402
 from featherface_training.data.loader import epoch_batches  # noqa: E402
 from featherface_training.losses.matching import match  # noqa: E402
 from featherface_training.losses.multitask import LossSettings  # noqa: E402
-from featherface_training.trainer import Trainer, learning_rate  # noqa: E402
+from featherface_training.optimisation import learning_rate  # noqa: E402
+from featherface_training.trainer import Trainer  # noqa: E402
 
 SETTINGS = TrainSettings(model="nano", epochs=4, batch=4, sizes=(64,), warmup_steps=2, bf16=False)
 AUGMENTED = AugmentSettings(scales=(0.5, 1.0), degrade=0.5, mosaic=0.5)
