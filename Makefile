@@ -25,8 +25,9 @@ help:
 demo: $(VENV)/.installed
 	$(BIN)/python -m examples.demo --output demo-output
 
+# two at a time: most of the time goes into starting clusters and servers, and waiting for them
 test: lint $(VENV)/.torch tools
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 serve: $(VENV)/.installed
 	$(BIN)/python -m examples.serve --port $(PORT)
