@@ -152,11 +152,11 @@ def plan(recipe: Recipe, weights: str) -> list[Stage]:
 
 def _row(stage: Stage) -> dict[str, str]:
     s = stage.settings
-    lessons = [
-        name
-        for name, weight in (("classes", s.distillation.alpha), ("boxes", s.distillation.box_weight))
-        if weight
-    ]
+    # YuNet has none of the outputs that these two weigh
+    of_outputs = {"classes": s.distillation.alpha, "boxes": s.distillation.box_weight}
+    lessons = [name for name, weight in of_outputs.items() if weight and set(stage.teachers) - {"yunet"}]
+    if s.distillation.answers_weight:
+        lessons.append(f"yunet's answers x {s.distillation.answers_weight:g}")
     if s.distillation.feature_weight:
         whose = "FeatherFace's features" if s.distillation.feature_teachers == "ours" else "features"
         seen = f" (yunet: crops {s.distillation.enlarge}-fold)" if s.distillation.enlarge > 1 else ""

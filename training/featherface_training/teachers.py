@@ -12,8 +12,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from featherface.nms import non_maximum_suppression
+
 from .checkpoint import load_model
 from .data.augment import BGR_MEAN
+from .evaluation.peers import decode_yunet
+from .losses.answers import Detections
 from .losses.distillation import FeatureTeachers, Outputs, margins
 from .models.featherface import FeatherFace
 from .sessions import free_input, open_levels
@@ -28,6 +32,10 @@ LEVELS = 3
 # by the number of outputs: a heatmap, sizes, offsets and landmarks; four of each level
 CENTERFACE_OUTPUTS = 4
 YUNET_OUTPUTS = 12
+# detections that count as an answer, and boxes that are one of them
+LEAST_SCORE, SAME_FACE, MOST_FOUND = 0.05, 0.4, 500
+# longer side of faces beyond which YuNet's scores fall, pixels of what it sees
+LARGEST_FOUND = 448
 
 
 class TeacherError(ValueError):
@@ -40,14 +48,18 @@ class Lesson:
 
     Attributes
     ----------
-    outputs : tuple of Tensor
-        Means: class logits (B, P, 2), boxes (B, P, 4), landmarks (B, P, 10).
+    outputs : tuple of Tensor or None
+        Means: class logits (B, P, 2), boxes (B, P, 4), landmarks (B, P, 10). None if no teacher has the
+        student's priors.
     levels : list of list of Tensor
         What their heads see, (B, C, H, W) each, of each teacher of `Ensemble.channels`.
+    found : list of Detections or None
+        What YuNet finds in each image, if it is among them and asked for it.
     """
 
-    outputs: Outputs
+    outputs: Outputs | None
     levels: list[list[Tensor]]
+    found: list[Detections] | None
 
 
 def _head_levels(graph: "onnx.GraphProto") -> dict[str, int]:
@@ -90,6 +102,8 @@ class ForeignTeacher:
         Whether to teach its levels.
     threads : int
         Of its session; 0 for all.
+    answers : bool
+        Whether YuNet is asked for what it finds.
     enlarge : int
         How many times as large YuNet sees the images. It finds smaller faces so, in the same pixels; its
         levels are folded to the student's cells (space to depth), as is CenterFace's one of stride 4.
@@ -100,6 +114,8 @@ class ForeignTeacher:
         Of the levels that it teaches; 0 if it was not asked for them, or its graph doesn't tell them.
     has_priors : bool
         Whether it has the student's priors, and so outputs to teach.
+    finds : bool
+        Whether it tells what it finds.
 
     Raises
     ------
@@ -107,7 +123,9 @@ class ForeignTeacher:
         If its outputs are others, or it has nothing to teach.
     """
 
-    def __init__(self, path: Path, *, features: bool = True, threads: int = 1, enlarge: int = 1) -> None:
+    def __init__(
+        self, path: Path, *, features: bool = True, answers: bool = False, threads: int = 1, enlarge: int = 1
+    ) -> None:
         import onnx
         import onnxruntime
 
@@ -134,21 +152,18 @@ class ForeignTeacher:
             raise TeacherError(
                 f"expected boxes, classes and landmarks of a RetinaFace, YuNet or CenterFace in {path}"
             )
-        self._enlarge = enlarge if count == YUNET_OUTPUTS else 1
+        is_yunet = count == YUNET_OUTPUTS
+        self.finds = answers and is_yunet
+        self._enlarge = enlarge if is_yunet else 1
         self.channels = next(iter(levels.values()), 0) * (4 if self._single else self._enlarge**2)
-        self._wanted = [output.name for output in outputs] if self.has_priors else []
-        self._wanted += levels
+        self._answering = count if self.has_priors or self.finds else 0
+        self._wanted = [output.name for output in outputs[: self._answering]] + list(levels)
+        # a large batch leaves the CPU's caches after each layer: one by one takes two thirds of the time
+        self._one_by_one = "CUDAExecutionProvider" not in providers
         self._input = self._session.get_inputs()[0].name
 
-    def __call__(self, images: Tensor) -> tuple[Outputs | None, list[Tensor]]:
-        """Look at normalised images (B, 3, S, S).
-
-        Returns
-        -------
-        outputs : tuple of Tensor or None
-            Class logits, boxes and landmarks, if it has the student's priors; on the images' device.
-        levels : list of Tensor, shapes (B, C, H, W)
-        """
+    def __call__(self, images: Tensor) -> Lesson:
+        """Look at normalised images (B, 3, S, S); what it says is on the images' device."""
         pixels = images.detach().float().cpu().contiguous()
         if not self.has_priors:
             # these two take 0..255 as it is
@@ -156,15 +171,35 @@ class ForeignTeacher:
         if self._single:
             # and CenterFace RGB
             pixels = pixels.flip(1)
-        found = self._session.run(self._wanted, {self._input: _enlarged(pixels.numpy(), self._enlarge)})
-        tensors = [torch.from_numpy(o) for o in found]
+        parts = pixels.split(1 if self._one_by_one else len(pixels))
+        runs = [
+            self._session.run(self._wanted, {self._input: _enlarged(part.numpy(), self._enlarge)})
+            for part in parts
+        ]
+        said = [np.concatenate(output) for output in zip(*runs, strict=True)]
+        answers, levels = said[: self._answering], [torch.from_numpy(o) for o in said[self._answering :]]
         if self._single:
-            return None, [level.to(images.device) for level in _pyramid(tensors[0])]
-        if not self.has_priors:
-            return None, [F.pixel_unshuffle(level, self._enlarge).to(images.device) for level in tensors]
-        boxes, classes, landmarks, *levels = (tensor.to(images.device) for tensor in tensors)
-        # the network ends in a softmax; its logarithm has the same differences as the logits
-        return (classes.clamp(1e-7, 1.0).log(), boxes, landmarks), levels
+            levels = _pyramid(levels[0])
+        elif not self.has_priors:
+            levels = [F.pixel_unshuffle(level, self._enlarge) for level in levels]
+        levels = [level.to(images.device) for level in levels]
+        if self.has_priors:
+            boxes, classes, landmarks = (torch.from_numpy(o).to(images.device) for o in answers)
+            # the network ends in a softmax; its logarithm has the same differences as the logits
+            return Lesson((classes.clamp(1e-7, 1.0).log(), boxes, landmarks), [levels], None)
+        found = None
+        if self.finds:
+            found = [self._found([o[i : i + 1] for o in answers], images) for i in range(len(images))]
+        return Lesson(None, [levels], found)
+
+    def _found(self, outputs: list[NDArray[np.float32]], images: Tensor) -> Detections:
+        height, width = (side * self._enlarge for side in images.shape[2:])
+        boxes, scores, _ = decode_yunet(outputs, height, width)
+        some = scores > LEAST_SCORE
+        boxes, scores = boxes[some] / self._enlarge, scores[some]
+        kept = non_maximum_suppression(boxes, scores, SAME_FACE, MOST_FOUND)
+        found = (torch.from_numpy(a[kept]).to(images.device, torch.float32) for a in (boxes, scores))
+        return Detections(*found, largest=LARGEST_FOUND / self._enlarge)
 
 
 class Ensemble:
@@ -178,7 +213,7 @@ class Ensemble:
         Of the batches.
     features : {"ours", "all"} or None
         Who teaches levels too: the first FeatherFace, every teacher, or nobody.
-    enlarge : int
+    enlarge, answers
         Of `ForeignTeacher`.
 
     Attributes
@@ -198,19 +233,26 @@ class Ensemble:
         device: torch.device,
         features: FeatureTeachers | None = None,
         enlarge: int = 1,
+        *,
+        answers: bool = False,
     ) -> None:
         self.ours: list[FeatherFace] = []
         self.foreign: list[ForeignTeacher] = []
         for path in paths:
             if path.suffix == ".onnx":
-                self.foreign.append(ForeignTeacher(path, features=features == "all", enlarge=enlarge))
+                self.foreign.append(
+                    ForeignTeacher(path, features=features == "all", answers=answers, enlarge=enlarge)
+                )
             else:
                 model = load_model(path)[0].to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
                 self.ours.append(model.eval().requires_grad_(False))
-        if not self.ours and not any(teacher.has_priors for teacher in self.foreign):
+        if not self.ours and not any(teacher.has_priors or teacher.finds for teacher in self.foreign):
             raise TeacherError(
-                f"expected one with the student's priors, a FeatherFace or a RetinaFace, beside {paths[0]}"
+                f"expected one with the student's priors, a FeatherFace or a RetinaFace, beside {paths[0]}, "
+                "or YuNet and an answers_weight"
             )
+        if answers and not any(teacher.finds for teacher in self.foreign):
+            raise TeacherError("answers_weight needs YuNet among the teachers: set it to 0 or add that one")
         # how many of ours teach levels
         self._teach = {None: 0, "ours": 1, "all": len(self.ours)}[features]
         self.channels = [model.width for model in self.ours[: self._teach]]
@@ -226,14 +268,17 @@ class Ensemble:
             taught.append(levels)
             outputs.append(model.predict(levels))
         del taught[self._teach :]
+        found = None
         for teacher in self.foreign:
-            found, levels = teacher(images)
-            if levels:
-                taught.append(levels)
-            if found is not None:
-                outputs.append(found)
+            lesson = teacher(images)
+            taught += [levels for levels in lesson.levels if levels]
+            if lesson.outputs is not None:
+                outputs.append(lesson.outputs)
+            found = lesson.found or found
+        if not outputs:
+            return Lesson(None, taught, found)
         # margins, not logits: only the difference of the two classes means anything
         margin = torch.stack([margins(o) for o in outputs]).mean(0)
         logits = torch.stack([torch.zeros_like(margin), margin], -1)
         boxes, landmarks = (torch.stack([o[i].float() for o in outputs]).mean(0) for i in (1, 2))
-        return Lesson((logits, boxes, landmarks), taught)
+        return Lesson((logits, boxes, landmarks), taught, found)

@@ -19,6 +19,7 @@ from .data.loader import Batch, epoch_batches
 from .data.mixture import Mixture, epoch_steps
 from .ema import AveragedModel
 from .initialise import initialise_backbone
+from .losses.answers import answers_loss
 from .losses.distillation import FeatureAdapter, distillation_loss, focus_on_faces, margins
 from .losses.matching import Predicted, match
 from .losses.multitask import decode_boxes, multitask_loss
@@ -106,7 +107,9 @@ class Trainer:
         self.averaged = AveragedModel(self.model, settings.ema_decay)
         d = settings.distillation
         features = d.feature_teachers if d.feature_weight else None
-        self.teacher = Ensemble(teachers, device, features, d.enlarge) if teachers else None
+        self.teacher = None
+        if teachers:
+            self.teacher = Ensemble(teachers, device, features, d.enlarge, answers=d.answers_weight > 0)
         self.adapter = None
         if self.teacher is not None and d.feature_weight:
             if not self.teacher.channels:
@@ -165,15 +168,13 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bf16):
             levels = self.model.features(images)
             outputs = self.model.predict(levels)
-        said = None
-        if s.loss.matching == "simota":
-            said = Predicted(margins(outputs).detach(), decode_boxes(outputs[1].detach().float(), priors))
+        corners = decode_boxes(outputs[1].float(), priors)
         matches = match(
             priors,
             batch.boxes,
             batch.owners,
             len(images),
-            predicted=said,
+            predicted=Predicted(margins(outputs).detach(), corners.detach()),
             ignored=batch.ignored,
             ignored_owners=batch.ignored_owners,
             strategy=s.loss.matching,
@@ -183,7 +184,12 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bf16):
             if self.teacher is not None:
                 lesson, d = self.teacher(images), s.distillation
-                parts["distillation"] = distillation_loss(outputs, lesson.outputs, matches, d)
+                if lesson.outputs is not None:
+                    parts["distillation"] = distillation_loss(outputs, lesson.outputs, matches, d)
+                if lesson.found is not None:
+                    parts["answers"] = answers_loss(
+                        outputs, corners, lesson.found, matches, batch.boxes, batch.owners, d.temperature
+                    )
                 if self.adapter is not None:
                     focus = None
                     if d.feature_focus:
@@ -196,11 +202,12 @@ class Trainer:
             + s.loss.landmark_weight * losses.landmark
         )
         if self.ranking is not None:
-            corners = decode_boxes(outputs[1].float(), priors)
             parts["ranking"] = self.ranking(margins(outputs), corners, batch)
             total = total + parts["ranking"]
         if "distillation" in parts:
             total = total + parts["distillation"]
+        if "answers" in parts:
+            total = total + s.distillation.answers_weight * parts["answers"]
         if "features" in parts:
             total = total + s.distillation.feature_weight * parts["features"]
         parts |= {"classification": losses.classification, "box": losses.box, "landmark": losses.landmark}

@@ -127,12 +127,13 @@ def test_small_crops_and_photos_without_faces_have_no_close_ups():
         "a.jpg", np.array([[20, 20, 200, 200]], np.float32), np.full((1, 5, 2), np.nan, np.float32)
     )
     empty = LabelledPhoto("b.jpg", np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32))
+
+    def cut(labels, size, **settings):
+        return augment(np.random.default_rng(7), pixels, labels, size, AugmentSettings(**settings))[0]
+
     for labels, size in ((photo, 320), (empty, 512)):
-        cuts = [
-            augment(np.random.default_rng(7), pixels, labels, size, AugmentSettings(close_up=share))[0]
-            for share in (0.0, 1.0)
-        ]
-        assert np.array_equal(*cuts)
+        assert np.array_equal(cut(labels, size), cut(labels, size, close_up=1.0))
+    assert not np.array_equal(cut(photo, 320), cut(photo, 320, close_up=1.0, close_up_from=320))
 
 
 @settings(max_examples=60, deadline=None)

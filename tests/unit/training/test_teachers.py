@@ -36,19 +36,22 @@ def pooled(images):
 
 
 def test_probabilities_become_logits_of_the_same_confidence(peers):
-    (logits, boxes, landmarks), levels = ForeignTeacher(peers.make("retinaface"))(IMAGES)
+    lesson = ForeignTeacher(peers.make("retinaface"))(IMAGES)
+    logits, boxes, landmarks = lesson.outputs
     assert boxes.shape[-1] == 4
     assert landmarks.shape[-1] == 10
     best = torch.softmax(logits, -1)[0, :, 1].max()
     assert best.item() == pytest.approx(0.9, abs=1e-4)
-    assert levels == []
+    assert lesson.levels == [[]]
+    assert lesson.found is None
 
 
 def test_what_the_heads_of_another_network_see_are_its_levels(peers):
     images = torch.rand(2, 3, 64, 96) * 255 - 110
     teacher = ForeignTeacher(peers.make_with_levels("retinaface"))
-    outputs, levels = teacher(images)
-    assert outputs is not None
+    lesson = teacher(images)
+    (levels,) = lesson.levels
+    assert lesson.outputs is not None
     assert teacher.channels == 3
     for level, expected in zip(levels, pooled(images), strict=True):
         torch.testing.assert_close(level, expected, atol=1e-3, rtol=0)
@@ -56,8 +59,9 @@ def test_what_the_heads_of_another_network_see_are_its_levels(peers):
 
 def test_yunet_sees_pixels_as_they_are_and_teaches_its_levels_alone(peers):
     images = torch.rand(1, 3, 64, 64) * 255 - 110
-    outputs, levels = ForeignTeacher(peers.make_with_levels("yunet"))(images)
-    assert outputs is None
+    lesson = ForeignTeacher(peers.make_with_levels("yunet"))(images)
+    (levels,) = lesson.levels
+    assert lesson.outputs is lesson.found is None
     for level, expected in zip(levels, pooled(images + torch.tensor(BGR_MEAN).view(1, 3, 1, 1)), strict=True):
         torch.testing.assert_close(level, expected, atol=1e-3, rtol=0)
 
@@ -65,7 +69,7 @@ def test_yunet_sees_pixels_as_they_are_and_teaches_its_levels_alone(peers):
 def test_what_a_teacher_sees_enlarged_is_folded_to_the_students_cells(peers):
     images = torch.rand(1, 3, 64, 96) * 255 - 110
     teacher = ForeignTeacher(peers.make_with_levels("yunet"), enlarge=2)
-    _, levels = teacher(images)
+    (levels,) = teacher(images).levels
     assert teacher.channels == 3 * 4
     pixels = images + torch.tensor(BGR_MEAN).view(1, 3, 1, 1)
     doubled = torch.nn.functional.interpolate(pixels, scale_factor=2, mode="bilinear")
@@ -78,8 +82,9 @@ def test_what_a_teacher_sees_enlarged_is_folded_to_the_students_cells(peers):
 def test_centerface_sees_rgb_at_its_own_scale_and_its_one_level_is_folded_to_three(peers):
     images = torch.rand(1, 3, 64, 96) * 255 - 110
     teacher = ForeignTeacher(peers.make_with_levels("centerface"), enlarge=2)
-    outputs, levels = teacher(images)
-    assert outputs is None
+    lesson = teacher(images)
+    (levels,) = lesson.levels
+    assert lesson.outputs is None
     assert teacher.channels == 3 * 4
     rgb = (images + torch.tensor(BGR_MEAN).view(1, 3, 1, 1)).flip(1)
     for level, stride in zip(levels, (4, 8, 16), strict=True):
@@ -89,9 +94,27 @@ def test_centerface_sees_rgb_at_its_own_scale_and_its_one_level_is_folded_to_thr
     assert [level.shape[2:] for level in levels] == [(8, 12), (4, 6), (2, 3)]
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_yunet_tells_what_it_finds_in_each_image_in_its_pixels(peers, times):
+    images = torch.rand(2, 3, 64 // times, 64 // times) * 255 - 110
+    teacher = Ensemble([peers.make_with_levels("yunet")], CPU, "all", times, answers=True)
+    lesson = teacher(images)
+    assert lesson.outputs is None
+    assert len(lesson.found) == 2
+    for one in lesson.found:
+        np.testing.assert_allclose(one.boxes, [peers.box / times], atol=1e-3)
+        np.testing.assert_allclose(one.scores, [0.9], atol=1e-6)
+        assert one.largest == 448 / times
+
+
+def test_who_is_asked_for_answers_must_be_able_to_give_them(peers, checkpoint):
+    with pytest.raises(TeacherError, match="answers_weight needs YuNet"):
+        Ensemble([checkpoint, peers.make_with_levels("centerface")], CPU, "all", answers=True)
+
+
 def test_a_teacher_with_the_students_priors_sees_what_the_student_sees(peers):
     one, two = (ForeignTeacher(peers.make_with_levels("retinaface"), enlarge=n)(IMAGES) for n in (1, 2))
-    for level, other in zip(one[1], two[1], strict=True):
+    for level, other in zip(*one.levels, *two.levels, strict=True):
         torch.testing.assert_close(level, other)
 
 

@@ -168,6 +168,21 @@ def test_a_student_hears_its_teacher_and_starts_where_it_is_told(mixture, tmp_pa
         Trainer(teacher_settings, mixture, tmp_path / "third", CPU, start=start)
 
 
+def test_a_detector_without_the_students_priors_teaches_alone_by_its_answers(mixture, peers, tmp_path):
+    teacher = peers.make_with_levels("yunet")
+    distillation = {"answers_weight": 1.0, "feature_weight": 0.1, "feature_teachers": "all"}
+    settings = TrainSettings.from_dict({**SETTINGS.to_dict(), "distillation": distillation})
+    Trainer(settings, mixture, tmp_path / "heard", CPU, teachers=[teacher]).run(stop_after=2)
+    logged = json.loads((tmp_path / "heard" / "log.jsonl").read_text().splitlines()[0])
+    assert logged["answers"] > 0
+    assert "distillation" not in logged
+    alone = TrainSettings.from_dict(
+        {**settings.to_dict(), "distillation": {**distillation, "answers_weight": 0}}
+    )
+    with pytest.raises(ValueError, match="or YuNet and an answers_weight"):
+        Trainer(alone, mixture, tmp_path / "alone", CPU, teachers=[teacher])
+
+
 def test_the_rate_warms_up_and_falls_to_a_hundredth():
     settings = TrainSettings(warmup_steps=10, learning_rate=1.0)
     rates = [learning_rate(settings, step, 100) for step in range(100)]

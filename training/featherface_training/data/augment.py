@@ -29,8 +29,6 @@ _MIRRORED = [1, 0, 2, 4, 3]
 _LARGEST_ZOOM = 3
 # of a close-up, which teaches the size of a face rather than its detail
 _LARGEST_CLOSE_UP_ZOOM = 6
-# in smaller crops a face that fills them is of a size that other crops have too
-_LEAST_CLOSE_UP = 512
 # side of a close-up, in the face's longer sides
 _CLOSE_UP_SIDES = (1.1, 2.0)
 
@@ -48,8 +46,10 @@ class AugmentSettings:
     mosaic : float
         Probability of a sample made of four.
     close_up : float
-        Probability that a crop of 512 px or more is filled by the photo's largest face: photos of many people
-        have few faces of hundreds of pixels.
+        Probability that a crop is filled by the photo's largest face: photos of many people have few faces of
+        hundreds of pixels.
+    close_up_from : int
+        Sides of the crops of which some are such, pixels.
     rotate : float
         Probability that a crop is rotated: most of them a little, a fifth of them beyond a right angle.
     """
@@ -58,6 +58,7 @@ class AugmentSettings:
     degrade: float = 0.0
     mosaic: float = 0.0
     close_up: float = 0.0
+    close_up_from: int = 512
     rotate: float = 0.0
 
 
@@ -71,7 +72,12 @@ def choose_square(
 ) -> tuple[int, int, int]:
     """Choose side, left and top of a crop, usually around one of the faces. It may reach past the photo."""
     # the first test keeps the random numbers of a run without close-ups what they were
-    if settings.close_up and size >= _LEAST_CLOSE_UP and len(boxes) and rng.random() < settings.close_up:
+    if (
+        settings.close_up
+        and size >= settings.close_up_from
+        and len(boxes)
+        and rng.random() < settings.close_up
+    ):
         return _close_up(rng, boxes, size)
     side = max(int(rng.choice(settings.scales) * min(height, width)), size // _LARGEST_ZOOM)
 

@@ -18,7 +18,7 @@ from featherface.resize import plan
 from ..sessions import free_input
 from .errors import EvaluationError
 
-__all__ = ["Found", "Peer"]
+__all__ = ["Found", "Peer", "decode_yunet"]
 
 _Raw = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 _Decode = Callable[[list[NDArray[np.float32]], int, int], _Raw]
@@ -66,8 +66,21 @@ def _retinaface(outputs: list[NDArray[np.float32]], height: int, width: int) -> 
     return decode_boxes(boxes, priors), scores[:, 1].astype(float), decode_landmarks(points, priors)
 
 
-def _yunet(outputs: list[NDArray[np.float32]], height: int, width: int) -> _Raw:
-    """YuNet (Wu et al., Machine Intelligence Research 2023): no anchors, sizes in units of the stride."""
+def decode_yunet(outputs: list[NDArray[np.float32]], height: int, width: int) -> _Raw:
+    """YuNet (Wu et al., Machine Intelligence Research 2023): no anchors, sizes in units of the stride.
+
+    Parameters
+    ----------
+    outputs : list of ndarray
+        The network's twelve, of one image.
+    height, width : int
+        Of that image, pixels.
+
+    Returns
+    -------
+    boxes, scores, landmarks : ndarray, shapes (K, 4), (K,), (K, 10)
+        Of every cell, pixels of that image, landmarks as x and y in turn.
+    """
     boxes, scores, points = [], [], []
     for level, stride in enumerate((8, 16, 32)):
         classes, objects, sides, marks = (o[0].astype(float) for o in outputs[level::3])
@@ -94,7 +107,7 @@ _KINDS: dict[int, tuple[_Decode, bool, tuple[float, float, float], float]] = {
     3: (_retinaface, True, (104, 117, 123), 1.0),
     4: (_centerface, False, (0, 0, 0), 1.0),
     9: (_scrfd, False, (127.5, 127.5, 127.5), 1 / 128),
-    12: (_yunet, True, (0, 0, 0), 1.0),
+    12: (decode_yunet, True, (0, 0, 0), 1.0),
 }
 
 

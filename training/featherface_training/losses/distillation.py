@@ -51,6 +51,8 @@ class DistillationSettings:
     enlarge : int
         How many times as large as the student YuNet sees the crops. Each of its cells is smaller then, and
         the student learns all of those that make up its own.
+    answers_weight : float
+        Weight of YuNet's confidence in the student's boxes, see `answers_loss`.
     """
 
     temperature: float = 4.0
@@ -62,6 +64,7 @@ class DistillationSettings:
     feature_focus: float = 0.0
     overlooked_weight: float = 1.0
     enlarge: int = 1
+    answers_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.enlarge < 1:
@@ -73,9 +76,9 @@ def margins(outputs: Outputs) -> Tensor:
     return outputs[0][..., 1].float() - outputs[0][..., 0].float()
 
 
-def _beliefs(student: Outputs, teacher: Outputs, matches: Matches, least: float) -> Tensor:
+def _beliefs(student: Outputs, teacher: Outputs | None, matches: Matches, least: float) -> Tensor:
     """Weigh each prior, shape (B, P): by the teacher's belief, at least `least`, where a face is labelled."""
-    believed = torch.sigmoid(margins(teacher))
+    believed = torch.sigmoid(margins(teacher)) if teacher else torch.zeros_like(margins(student))
     return torch.where(
         matches.positive,
         believed.clamp(min=least),
@@ -84,7 +87,7 @@ def _beliefs(student: Outputs, teacher: Outputs, matches: Matches, least: float)
 
 
 def focus_on_faces(
-    student: Outputs, teacher: Outputs, matches: Matches, levels: Sequence[Tensor]
+    student: Outputs, teacher: Outputs | None, matches: Matches, levels: Sequence[Tensor]
 ) -> list[Tensor]:
     """Return how much each cell of the levels (B, C, H, W) has to do with a face, shapes (B, H, W), 0..1."""
     weight = _beliefs(student, teacher, matches, 1.0)

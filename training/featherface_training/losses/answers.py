@@ -1,0 +1,106 @@
+"""Confidence learned from a detector without the student's priors: it answers for the student's boxes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .distillation import Outputs, margins
+from .matching import Matches, overlap
+
+__all__ = ["Detections", "answers_loss"]
+
+# below it a student's box is none that could be reported
+LEAST_BELIEF = 0.02
+# least confidence of an answer: its logit is finite
+LEAST_ANSWER = 0.005
+# a box that overlaps a detection so little is none of it, and so much is as good as its own
+NO_FIT, FULL_FIT = 0.3, 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """What the detector finds in one image.
+
+    Attributes
+    ----------
+    boxes : Tensor, shape (N, 4), float32
+        Corners in pixels of the student's image.
+    scores : Tensor, shape (N,), float32
+    largest : float
+        Longer side up to which the detector can be trusted to find a face, pixels of the student's image.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    largest: float
+
+
+def _overlaps(a: Tensor, b: Tensor) -> Tensor:
+    """Return the IoU of corner boxes (K, 4) with (N, 4): (K, N)."""
+    shared, union = overlap(a[:, None], b[None])
+    return shared / union.clamp(min=1e-9)
+
+
+def _answers(boxes: Tensor, found: Detections) -> Tensor:
+    """Return how much the detector believes in boxes (K, 4), shape (K,): what it finds there, as it fits."""
+    if not len(found.boxes):
+        return boxes.new_zeros(len(boxes))
+    fit = ((_overlaps(boxes, found.boxes) - NO_FIT) / (FULL_FIT - NO_FIT)).clamp(0, 1)
+    return (fit * found.scores).amax(1)
+
+
+def answers_loss(
+    student: Outputs,
+    corners: Tensor,
+    found: Sequence[Detections],
+    matches: Matches,
+    faces: Tensor,
+    owners: Tensor,
+    temperature: float,
+) -> Tensor:
+    """Return the divergence of the student's confidence in its boxes from the detector's, a scalar.
+
+    The detector is asked where the student is to find a face or believes in one. Its answer is the score of
+    what it finds there, less for a box that lies beside it, as the labels' quality is (Li et al., Generalized
+    Focal Loss, NeurIPS 2020). It has no say in three cases: a labelled face that it overlooks stays with the
+    labels, so does which of a labelled face's priors is to find it, and so do boxes too large for it.
+
+    Parameters
+    ----------
+    student : tuple of Tensor
+        Outputs (B, P, 2), (B, P, 4), (B, P, 10).
+    corners : Tensor, shape (B, P, 4)
+        The student's boxes, corners in pixels.
+    found : sequence of Detections
+        Of each image.
+    matches : Matches
+        Of the batch's faces.
+    faces, owners : Tensor, shapes (M, 4) and (M,)
+        Labelled faces, corners in pixels, and the image of each.
+    temperature : float
+        Softens both confidences (Hinton et al., 2015).
+    """
+    margin = margins(student)
+    belief = torch.sigmoid(margin).detach()
+    asked = matches.positive | (belief > LEAST_BELIEF)
+    answer, weight = torch.zeros_like(belief), torch.zeros_like(belief)
+    for image, its in enumerate(found):
+        priors = asked[image].nonzero()[:, 0]
+        boxes, wanted = corners[image, priors].detach(), matches.positive[image, priors]
+        said = _answers(boxes, its)
+        labelled = faces[owners == image]
+        beside = torch.zeros_like(wanted)
+        if len(labelled):
+            beside = ~wanted & (_overlaps(boxes, labelled).amax(1) > NO_FIT)
+        answer[image, priors] = said
+        heard = torch.where(wanted, said, torch.maximum(said, belief[image, priors]))
+        large = (boxes[:, 2:] - boxes[:, :2]).amax(1) > its.largest
+        weight[image, priors] = heard.masked_fill(beside | large, 0.0)
+    target = torch.sigmoid(torch.logit(answer.clamp(min=LEAST_ANSWER)) / temperature)
+    crossed = F.binary_cross_entropy_with_logits(margin / temperature, target, reduction="none")
+    own = F.binary_cross_entropy(target, target, reduction="none")
+    divergence = crossed - own
+    return temperature**2 * (divergence * weight).sum() / weight.sum().clamp(min=1)
