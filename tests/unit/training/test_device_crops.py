@@ -5,13 +5,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from featherface_training.config import TrainSettings  # noqa: E402
-from featherface_training.data.augment import (  # noqa: E402
-    AugmentSettings,
-    _cut_rotated,
-    mirror_labels,
-    place_labels,
-)
+from featherface_training.data.augment import AugmentSettings, _cut_rotated  # noqa: E402
 from featherface_training.data.device import DeviceCrops, _Crop  # noqa: E402
+from featherface_training.data.labels import mirror_labels, place_labels  # noqa: E402
 from featherface_training.data.mixture import Mixture  # noqa: E402
 from featherface_training.data.packed import PackedDataset, pack  # noqa: E402
 from featherface_training.data.wider import LabelledPhoto  # noqa: E402

@@ -18,11 +18,8 @@ from .augment import (
     AugmentSettings,
     choose_angle,
     choose_square,
-    join_labels,
-    mirror_labels,
-    place_labels,
-    rotate_labels,
 )
+from .labels import join_labels, mirror_labels, place_labels, rotate_labels
 from .loader import Batch
 from .mixture import Mixture, epoch_steps
 from .wider import LabelledPhoto
