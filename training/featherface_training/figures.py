@@ -56,9 +56,8 @@ def draw_learning(runs: dict[str, Path], output: Path) -> None:
         for name, folder in runs.items()
     }
     known = {key for log in logs.values() for entry in log for key in entry}
-    losses = [
-        key for key in ("classification", "box", "landmark", "distillation", "features") if key in known
-    ]
+    shown = ("classification", "box", "landmark", "distillation", "answers", "features")
+    losses = [key for key in shown if key in known]
     if not losses:
         raise ValueError("no run has logged an epoch yet")
     figure = Figure(figsize=(3.4 * len(losses), 3.4), layout="constrained")
