@@ -165,6 +165,8 @@ def _row(stage: Stage) -> dict[str, str]:
     if s.ranking.weight:
         taught += f"; average precision x {s.ranking.weight:g}"
     close = f", {s.augmentation.close_up:.0%} close-ups" if s.augmentation.close_up else ""
+    if close and min(s.sizes) < s.augmentation.close_up_from:
+        close += f" from {s.augmentation.close_up_from} px on"
     means = [f"{share:g} of {source}" for source, share in stage.mean.items()]
     after = [f"mean with {', '.join(means)}"] * bool(means) + ["fitted to average precision"] * (
         "ranked" in stage.makes()
