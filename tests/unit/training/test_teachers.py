@@ -94,6 +94,14 @@ def test_centerface_sees_rgb_at_its_own_scale_and_its_one_level_is_folded_to_thr
     assert [level.shape[2:] for level in levels] == [(8, 12), (4, 6), (2, 3)]
 
 
+def test_answers_need_no_levels(peers):
+    teacher = Ensemble([peers.make("yunet")], CPU, None, answers=True)
+    assert teacher.channels == []
+    lesson = teacher(IMAGES)
+    assert lesson.levels == []
+    np.testing.assert_allclose(lesson.found[0].boxes, [peers.box], atol=1e-3)
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_yunet_tells_what_it_finds_in_each_image_in_its_pixels(peers, times):
     images = torch.rand(2, 3, 64 // times, 64 // times) * 255 - 110
@@ -128,7 +136,7 @@ def test_a_network_without_priors_or_levels_can_not_teach(peers, kind):
 @pytest.mark.parametrize("kind", ["yunet", "centerface"])
 @pytest.mark.parametrize("which", ["ours", None])
 def test_those_without_priors_are_refused_where_nobody_asks_for_their_levels(peers, checkpoint, which, kind):
-    with pytest.raises(TeacherError, match="YuNet or CenterFace, which teach their levels alone"):
+    with pytest.raises(TeacherError, match="got those of YuNet or CenterFace"):
         Ensemble([checkpoint, peers.make_with_levels(kind)], CPU, which)
 
 
