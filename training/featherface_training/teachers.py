@@ -34,8 +34,6 @@ CENTERFACE_OUTPUTS = 4
 YUNET_OUTPUTS = 12
 # detections that count as an answer, and boxes that are one of them
 LEAST_SCORE, SAME_FACE, MOST_FOUND = 0.05, 0.4, 500
-# longer side of faces beyond which YuNet's scores fall, pixels of what it sees
-LARGEST_FOUND = 448
 
 
 class TeacherError(ValueError):
@@ -200,8 +198,9 @@ class ForeignTeacher:
         some = scores > LEAST_SCORE
         boxes, scores = boxes[some] / self._enlarge, scores[some]
         kept = non_maximum_suppression(boxes, scores, SAME_FACE, MOST_FOUND)
-        found = (torch.from_numpy(a[kept]).to(images.device, torch.float32) for a in (boxes, scores))
-        return Detections(*found, largest=LARGEST_FOUND / self._enlarge)
+        return Detections(
+            *(torch.from_numpy(a[kept]).to(images.device, torch.float32) for a in (boxes, scores))
+        )
 
 
 class Ensemble:

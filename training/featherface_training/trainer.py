@@ -188,7 +188,7 @@ class Trainer:
                     parts["distillation"] = distillation_loss(outputs, lesson.outputs, matches, d)
                 if lesson.found is not None:
                     parts["answers"] = answers_loss(
-                        outputs, corners, lesson.found, matches, batch.boxes, batch.owners, d.temperature
+                        outputs, corners, lesson.found, matches, batch.boxes, batch.owners, d
                     )
                 if self.adapter is not None:
                     focus = None

@@ -8,6 +8,7 @@ from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from featherface_training.losses.answers import Detections, answers_loss  # noqa: E402
+from featherface_training.losses.distillation import DistillationSettings  # noqa: E402
 from featherface_training.losses.matching import Matches  # noqa: E402
 
 FACE = [10.0, 10.0, 30.0, 30.0]
@@ -18,17 +19,24 @@ NO_FACES = (torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
 ONE_FACE = (torch.tensor([FACE]), torch.tensor([0]))
 
 
-def found(*boxes, score=0.9, largest=200.0):
-    return [Detections(torch.tensor(boxes).reshape(-1, 4), torch.full((len(boxes),), score), largest)]
+def found(*boxes, score=0.9):
+    return [Detections(torch.tensor(boxes).reshape(-1, 4), torch.full((len(boxes),), score))]
 
 
-def pulls(boxes, margins, detections, *, faces=NO_FACES, matched=(), temperature=1.0):
+def pulls(boxes, margins, detections, *, faces=NO_FACES, matched=(), **settings):
     """Return the loss, and how it moves the margin of each box: up is above 0."""
     margin = torch.tensor([margins], requires_grad=True)
     logits = torch.stack([torch.zeros_like(margin), margin], -1)
     outputs = (logits, torch.zeros(1, len(boxes), 4), torch.zeros(1, len(boxes), 10))
     matches = Matches(torch.tensor([[0 if i in matched else -1 for i in range(len(boxes))]]))
-    loss = answers_loss(outputs, torch.tensor([boxes]), detections, matches, *faces, temperature)
+    loss = answers_loss(
+        outputs,
+        torch.tensor([boxes]),
+        detections,
+        matches,
+        *faces,
+        DistillationSettings(**{"temperature": 1.0, **settings}),
+    )
     loss.backward()
     return loss.item(), (-margin.grad[0]).tolist()
 
@@ -87,9 +95,9 @@ def test_a_box_that_lies_beside_the_detection_is_to_be_less_sure():
 
 
 def test_of_boxes_too_large_for_it_the_detector_is_not_asked():
-    _, (pull,) = pulls([FACE], [1.0], found(largest=19.0))
+    _, (pull,) = pulls([FACE], [1.0], found(), answers_up_to=19)
     assert pull == 0
-    _, (pull,) = pulls([FACE], [1.0], found(largest=21.0))
+    _, (pull,) = pulls([FACE], [1.0], found(), answers_up_to=21)
     assert pull < 0
 
 
@@ -103,7 +111,7 @@ def test_faces_of_another_image_do_not_matter():
     corners = torch.tensor([[FACE], [FACE]])
     matches = Matches(torch.tensor([[-1], [-1]]))
     faces = (torch.tensor([FACE]), torch.tensor([1]))
-    answers_loss(outputs, corners, found() + found(), matches, *faces, 4.0).backward()
+    answers_loss(outputs, corners, found() + found(), matches, *faces, DistillationSettings()).backward()
     # in the second image it lies beside a labelled face, which is another prior's
     assert margin.grad[0] > 0
     assert margin.grad[1] == 0

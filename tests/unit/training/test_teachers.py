@@ -112,7 +112,6 @@ def test_yunet_tells_what_it_finds_in_each_image_in_its_pixels(peers, times):
     for one in lesson.found:
         np.testing.assert_allclose(one.boxes, [peers.box / times], atol=1e-3)
         np.testing.assert_allclose(one.scores, [0.9], atol=1e-6)
-        assert one.largest == 448 / times
 
 
 def test_who_is_asked_for_answers_must_be_able_to_give_them(peers, checkpoint):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .distillation import Outputs, margins
+from .distillation import DistillationSettings, Outputs, margins
 from .matching import Matches, overlap
 
 __all__ = ["Detections", "answers_loss"]
@@ -29,13 +29,10 @@ class Detections:
     boxes : Tensor, shape (N, 4), float32
         Corners in pixels of the student's image.
     scores : Tensor, shape (N,), float32
-    largest : float
-        Longer side up to which the detector can be trusted to find a face, pixels of the student's image.
     """
 
     boxes: Tensor
     scores: Tensor
-    largest: float
 
 
 def _overlaps(a: Tensor, b: Tensor) -> Tensor:
@@ -59,14 +56,15 @@ def answers_loss(
     matches: Matches,
     faces: Tensor,
     owners: Tensor,
-    temperature: float,
+    settings: DistillationSettings,
 ) -> Tensor:
     """Return the divergence of the student's confidence in its boxes from the detector's, a scalar.
 
     The detector is asked where the student is to find a face or believes in one. Its answer is the score of
     what it finds there, less for a box that lies beside it, as the labels' quality is (Li et al., Generalized
     Focal Loss, NeurIPS 2020). It has no say in three cases: a labelled face that it overlooks stays with the
-    labels, so does which of a labelled face's priors is to find it, and so do boxes too large for it.
+    labels, so does which of a labelled face's priors is to find it, and so do boxes too large for it: seen
+    enlarged, it is no better than the student at large faces.
 
     Parameters
     ----------
@@ -80,9 +78,11 @@ def answers_loss(
         Of the batch's faces.
     faces, owners : Tensor, shapes (M, 4) and (M,)
         Labelled faces, corners in pixels, and the image of each.
-    temperature : float
-        Softens both confidences (Hinton et al., 2015).
+    settings : DistillationSettings
+        Its temperature softens both confidences (Hinton et al., 2015); `answers_up_to` says which boxes are
+        too large.
     """
+    temperature = settings.temperature
     margin = margins(student)
     belief = torch.sigmoid(margin).detach()
     asked = matches.positive | (belief > LEAST_BELIEF)
@@ -97,7 +97,7 @@ def answers_loss(
             beside = ~wanted & (_overlaps(boxes, labelled).amax(1) > NO_FIT)
         answer[image, priors] = said
         heard = torch.where(wanted, said, torch.maximum(said, belief[image, priors]))
-        large = (boxes[:, 2:] - boxes[:, :2]).amax(1) > its.largest
+        large = (boxes[:, 2:] - boxes[:, :2]).amax(1) > settings.answers_up_to
         weight[image, priors] = heard.masked_fill(beside | large, 0.0)
     target = torch.sigmoid(torch.logit(answer.clamp(min=LEAST_ANSWER)) / temperature)
     crossed = F.binary_cross_entropy_with_logits(margin / temperature, target, reduction="none")

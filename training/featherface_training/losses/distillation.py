@@ -53,6 +53,8 @@ class DistillationSettings:
         the student learns all of those that make up its own.
     answers_weight : float
         Weight of YuNet's confidence in the student's boxes, see `answers_loss`.
+    answers_up_to : int
+        Longer side of these boxes, pixels of the crop; larger ones are none of its business.
     """
 
     temperature: float = 4.0
@@ -65,6 +67,7 @@ class DistillationSettings:
     overlooked_weight: float = 1.0
     enlarge: int = 1
     answers_weight: float = 0.0
+    answers_up_to: int = 224
 
     def __post_init__(self) -> None:
         if self.enlarge < 1:
