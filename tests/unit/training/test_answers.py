@@ -23,12 +23,13 @@ def found(*boxes, score=0.9):
     return [Detections(torch.tensor(boxes).reshape(-1, 4), torch.full((len(boxes),), score))]
 
 
-def pulls(boxes, margins, detections, *, faces=NO_FACES, matched=(), **settings):
+def pulls(boxes, margins, detections, *, faces=NO_FACES, matched=(), unknown=True, **settings):
     """Return the loss, and how it moves the margin of each box: up is above 0."""
     margin = torch.tensor([margins], requires_grad=True)
     logits = torch.stack([torch.zeros_like(margin), margin], -1)
     outputs = (logits, torch.zeros(1, len(boxes), 4), torch.zeros(1, len(boxes), 10))
-    matches = Matches(torch.tensor([[0 if i in matched else -1 for i in range(len(boxes))]]))
+    other = -2 if unknown else -1
+    matches = Matches(torch.tensor([[0 if i in matched else other for i in range(len(boxes))]]))
     loss = answers_loss(
         outputs,
         torch.tensor([boxes]),
@@ -64,7 +65,16 @@ def test_what_the_detector_does_not_find_is_a_false_alarm():
     assert pull < 0
 
 
-def test_a_face_without_a_label_is_learned_where_the_student_sees_it_too():
+def test_where_the_labels_know_of_no_face_the_detector_may_be_let_doubt_one_alone():
+    _, (pull,) = pulls([FACE], [1.0], found(FACE), unknown=False)
+    assert pull > 0
+    _, (pull,) = pulls([FACE], [1.0], found(FACE), unknown=False, answers_doubt=True)
+    assert pull == 0
+    _, (pull,) = pulls([FACE], [1.0], found(), unknown=False, answers_doubt=True)
+    assert pull < 0
+
+
+def test_a_face_in_an_ignored_region_is_learned_where_the_student_sees_it_too():
     believed, doubted = -2.0, -8.0
     _, (seen, unseen) = pulls([FACE, ELSEWHERE], [believed, doubted], found(FACE, ELSEWHERE))
     assert seen > 0

@@ -62,9 +62,10 @@ def answers_loss(
 
     The detector is asked where the student is to find a face or believes in one. Its answer is the score of
     what it finds there, less for a box that lies beside it, as the labels' quality is (Li et al., Generalized
-    Focal Loss, NeurIPS 2020). It has no say in three cases: a labelled face that it overlooks stays with the
-    labels, so does which of a labelled face's priors is to find it, and so do boxes too large for it: seen
-    enlarged, it is no better than the student at large faces.
+    Focal Loss, NeurIPS 2020). It has no say in four cases. A labelled face that it overlooks stays with the
+    labels, and so does which of a labelled face's priors is to find it. Where they know of no face, it may,
+    by `answers_doubt`, doubt one, but not see one: it takes many an animal's head for a person's. And boxes
+    may be too large for it: seen enlarged, it is no better than the student at large faces.
 
     Parameters
     ----------
@@ -80,7 +81,7 @@ def answers_loss(
         Labelled faces, corners in pixels, and the image of each.
     settings : DistillationSettings
         Its temperature softens both confidences (Hinton et al., 2015); `answers_up_to` says which boxes are
-        too large.
+        too large; `answers_doubt` is read, too.
     """
     temperature = settings.temperature
     margin = margins(student)
@@ -98,7 +99,10 @@ def answers_loss(
         answer[image, priors] = said
         heard = torch.where(wanted, said, torch.maximum(said, belief[image, priors]))
         large = (boxes[:, 2:] - boxes[:, :2]).amax(1) > settings.answers_up_to
-        weight[image, priors] = heard.masked_fill(beside | large, 0.0)
+        unheard = beside | large
+        if settings.answers_doubt:
+            unheard |= matches.negative[image, priors] & (said > belief[image, priors])
+        weight[image, priors] = heard.masked_fill(unheard, 0.0)
     target = torch.sigmoid(torch.logit(answer.clamp(min=LEAST_ANSWER)) / temperature)
     crossed = F.binary_cross_entropy_with_logits(margin / temperature, target, reduction="none")
     own = F.binary_cross_entropy(target, target, reduction="none")

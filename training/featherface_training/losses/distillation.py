@@ -55,6 +55,9 @@ class DistillationSettings:
         Weight of YuNet's confidence in the student's boxes, see `answers_loss`.
     answers_up_to : int
         Longer side of these boxes, pixels of the crop; larger ones are none of its business.
+    answers_doubt : bool
+        Whether, where the labels know of no face, it is heard only if it believes in one less than the
+        student does.
     """
 
     temperature: float = 4.0
@@ -68,6 +71,7 @@ class DistillationSettings:
     enlarge: int = 1
     answers_weight: float = 0.0
     answers_up_to: int = 224
+    answers_doubt: bool = False
 
     def __post_init__(self) -> None:
         if self.enlarge < 1:
