@@ -169,12 +169,15 @@ class Trainer:
             levels = self.model.features(images)
             outputs = self.model.predict(levels)
         corners = decode_boxes(outputs[1].float(), priors)
+        said = None
+        if s.loss.matching == "simota":
+            said = Predicted(margins(outputs).detach(), corners.detach())
         matches = match(
             priors,
             batch.boxes,
             batch.owners,
             len(images),
-            predicted=Predicted(margins(outputs).detach(), corners.detach()),
+            predicted=said,
             ignored=batch.ignored,
             ignored_owners=batch.ignored_owners,
             strategy=s.loss.matching,
