@@ -105,6 +105,6 @@ def answers_loss(
         weight[image, priors] = heard.masked_fill(unheard, 0.0)
     target = torch.sigmoid(torch.logit(answer.clamp(min=LEAST_ANSWER)) / temperature)
     crossed = F.binary_cross_entropy_with_logits(margin / temperature, target, reduction="none")
-    own = F.binary_cross_entropy(target, target, reduction="none")
-    divergence = crossed - own
+    # not by `binary_cross_entropy`, which CUDA's autocast refuses
+    divergence = crossed - torch.special.entr(target) - torch.special.entr(1 - target)
     return temperature**2 * (divergence * weight).sum() / weight.sum().clamp(min=1)
