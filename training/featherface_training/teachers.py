@@ -18,6 +18,7 @@ from .checkpoint import load_model
 from .data.augment import BGR_MEAN
 from .evaluation.peers import decode_yunet
 from .losses.answers import Detections
+from .losses.average_precision import SUPPRESSED
 from .losses.distillation import FeatureTeachers, Outputs, margins
 from .models.featherface import FeatherFace
 from .sessions import free_input, open_levels
@@ -32,8 +33,8 @@ LEVELS = 3
 # by the number of outputs: a heatmap, sizes, offsets and landmarks; four of each level
 CENTERFACE_OUTPUTS = 4
 YUNET_OUTPUTS = 12
-# detections that count as an answer, and boxes that are one of them
-LEAST_SCORE, SAME_FACE, MOST_FOUND = 0.05, 0.4, 500
+# detections that count as an answer
+LEAST_SCORE, MOST_FOUND = 0.05, 500
 
 
 class TeacherError(ValueError):
@@ -158,7 +159,7 @@ class ForeignTeacher:
         self.channels = next(iter(levels.values()), 0) * (4 if self._single else self._enlarge**2)
         self._answering = count if self.has_priors or self.finds else 0
         self._wanted = [output.name for output in outputs[: self._answering]] + list(levels)
-        # a large batch leaves the CPU's caches after each layer: one by one takes two thirds of the time
+        # a large batch leaves the CPU's caches after each layer: one by one is quicker
         self._one_by_one = "CUDAExecutionProvider" not in providers
         self._input = self._session.get_inputs()[0].name
 
@@ -197,7 +198,7 @@ class ForeignTeacher:
         boxes, scores, _ = decode_yunet(outputs, height, width)
         some = scores > LEAST_SCORE
         boxes, scores = boxes[some] / self._enlarge, scores[some]
-        kept = non_maximum_suppression(boxes, scores, SAME_FACE, MOST_FOUND)
+        kept = non_maximum_suppression(boxes, scores, SUPPRESSED, MOST_FOUND)
         return Detections(
             *(torch.from_numpy(a[kept]).to(images.device, torch.float32) for a in (boxes, scores))
         )

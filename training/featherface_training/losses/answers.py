@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .distillation import DistillationSettings, Outputs, margins
-from .matching import Matches, overlap
+from .matching import Matches, intersection_over_union
 
 __all__ = ["Detections", "answers_loss"]
 
@@ -35,17 +35,11 @@ class Detections:
     scores: Tensor
 
 
-def _overlaps(a: Tensor, b: Tensor) -> Tensor:
-    """Return the IoU of corner boxes (K, 4) with (N, 4): (K, N)."""
-    shared, union = overlap(a[:, None], b[None])
-    return shared / union.clamp(min=1e-9)
-
-
 def _answers(boxes: Tensor, found: Detections) -> Tensor:
     """Return how much the detector believes in boxes (K, 4), shape (K,): what it finds there, as it fits."""
     if not len(found.boxes):
         return boxes.new_zeros(len(boxes))
-    fit = ((_overlaps(boxes, found.boxes) - NO_FIT) / (FULL_FIT - NO_FIT)).clamp(0, 1)
+    fit = ((intersection_over_union(boxes[:, None], found.boxes) - NO_FIT) / (FULL_FIT - NO_FIT)).clamp(0, 1)
     return (fit * found.scores).amax(1)
 
 
@@ -95,7 +89,7 @@ def answers_loss(
         labelled = faces[owners == image]
         beside = torch.zeros_like(wanted)
         if len(labelled):
-            beside = ~wanted & (_overlaps(boxes, labelled).amax(1) > NO_FIT)
+            beside = ~wanted & (intersection_over_union(boxes[:, None], labelled).amax(1) > NO_FIT)
         answer[image, priors] = said
         heard = torch.where(wanted, said, torch.maximum(said, belief[image, priors]))
         large = (boxes[:, 2:] - boxes[:, :2]).amax(1) > settings.answers_up_to

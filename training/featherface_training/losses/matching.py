@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Matches", "Predicted", "Strategy", "corner_boxes", "match", "overlap"]
+__all__ = ["Matches", "Predicted", "Strategy", "corner_boxes", "intersection_over_union", "match", "overlap"]
 
 Strategy = Literal["iou", "atss", "simota"]
 
@@ -68,6 +68,12 @@ def overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     high = torch.minimum(a[..., 2:], b[..., 2:])
     shared = (high - low).clamp(min=0).prod(-1)
     return shared, _area(a) + _area(b) - shared
+
+
+def intersection_over_union(a: Tensor, b: Tensor) -> Tensor:
+    """Return the IoU of corner boxes (..., 4), one by one."""
+    shared, union = overlap(a, b)
+    return shared / union.clamp(min=1e-9)
 
 
 def _area(boxes: Tensor) -> Tensor:
@@ -282,8 +288,7 @@ def _simota(
     candidates = _nearest(priors, boxes)
     inside = _centres_inside(boxes, priors, outside).gather(1, candidates)
     found = predicted.boxes[owners[:, None], candidates]
-    shared, union = overlap(found, boxes[:, None])
-    iou = shared / union.clamp(min=1e-9) * inside
+    iou = intersection_over_union(found, boxes[:, None]) * inside
     cost = F.softplus(-predicted.margins[owners[:, None], candidates]) - OVERLAP_COST * (iou + 1e-8).log()
     cost = torch.where(inside, cost, torch.inf)
     wanted = iou.topk(min(MOST_PRIORS, iou.shape[1]), dim=1).values.sum(1).int().clamp(min=1)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .matching import Matches, Strategy, corner_boxes, overlap
+from .matching import Matches, Strategy, corner_boxes, intersection_over_union, overlap
 
 __all__ = ["LossSettings", "Losses", "decode_boxes", "encode_boxes", "encode_landmarks", "multitask_loss"]
 
@@ -89,14 +89,9 @@ def encode_landmarks(landmarks: Tensor, priors: Tensor) -> Tensor:
     return encoded.reshape(-1, 10)
 
 
-def _overlap(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return IoU and union of boxes pair by pair, shape (K,) each."""
-    shared, union = overlap(predicted, target)
-    return shared / union.clamp(min=1e-9), union
-
-
 def _iou_loss(predicted: Tensor, target: Tensor, kind: str) -> Tensor:
-    iou, union = _overlap(predicted, target)
+    shared, union = overlap(predicted, target)
+    iou = shared / union.clamp(min=1e-9)
     hull = torch.maximum(predicted[:, 2:], target[:, 2:]) - torch.minimum(predicted[:, :2], target[:, :2])
     if kind == "giou":
         area = hull.prod(1).clamp(min=1e-9)
@@ -196,6 +191,6 @@ def multitask_loss(
     else:
         errors = F.smooth_l1_loss(found, wanted, reduction="none")
     landmark = errors.sum() / known.sum().clamp(min=1)
-    quality = _overlap(decoded.detach(), its_boxes)[0]
+    quality = intersection_over_union(decoded.detach(), its_boxes)
     classification = _classification(logits, matches, quality, share, settings)
     return Losses(classification / count, box, landmark)

@@ -15,7 +15,7 @@ from ..data.loader import Batch
 from ..evaluation.boxes import centres, inside, overlaps
 from ..evaluation.ground_truth import LEAST_HEIGHTS
 from .average_precision import LEAST_BEST, RIGHT, SUPPRESSED, smooth_average_precision
-from .matching import overlap
+from .matching import intersection_over_union
 
 __all__ = ["Judged", "Memory", "RankingLoss", "RankingSettings", "judge"]
 
@@ -216,8 +216,10 @@ class RankingLoss:
         )
         margins, corners = margins[kept], corners[kept]
         some = torch.from_numpy(np.flatnonzero(judged.face >= 0))
-        shared, union = overlap(corners[some], torch.cat([faces, ignored])[judged.face[judged.face >= 0]])
-        near = ((shared / union.clamp(min=1e-9) - RIGHT) / self.settings.softness).sigmoid()
+        iou = intersection_over_union(
+            corners[some], torch.cat([faces, ignored])[judged.face[judged.face >= 0]]
+        )
+        near = ((iou - RIGHT) / self.settings.softness).sigmoid()
         near = torch.zeros(len(kept)).index_add(0, some, near)[:, None]
         right = torch.from_numpy(judged.counts) * near
         kinds = torch.from_numpy(judged.wrong)
