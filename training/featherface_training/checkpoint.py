@@ -17,6 +17,7 @@ __all__ = [
     "AFTERWARDS",
     "CheckpointError",
     "last_stage",
+    "load_adapter",
     "load_model",
     "resume",
     "save",
@@ -106,6 +107,24 @@ def resume(
     if ranking is not None:
         ranking.load(state["ranking_state_dict"])
     return int(state["step"])
+
+
+def load_adapter(path: Path | None, adapter: nn.Module) -> None:
+    """Load the adapter of the checkpoint that a run starts from, in place.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no checkpoint, or its run had no adapter, or one for other teachers.
+    """
+    state = torch.load(path, map_location="cpu", weights_only=True) if path else {}
+    kept, wanted = state.get("adapter_state_dict", {}), adapter.state_dict()
+    if {k: v.shape for k, v in kept.items()} != {k: v.shape for k, v in wanted.items()}:
+        raise CheckpointError(
+            f"keep_adapter goes on with a run's adapter for the same teachers, but {path or 'no checkpoint'} "
+            "has none such: start from the last checkpoint of such a run, or set keep_adapter to false"
+        )
+    adapter.load_state_dict(kept)
 
 
 def stages(entries: dict[str, Any]) -> list[dict[str, Any]]:

@@ -82,9 +82,19 @@ def _enlarged(images: NDArray[np.float32], times: int) -> NDArray[np.float32]:
     return large.reshape(*images.shape[:2], *large.shape[1:])
 
 
+def _folded(level: Tensor, times: int) -> Tensor:
+    """Fold (B, C, H times, W times) to (B, times times C, H, W), row by row of a cell.
+
+    It is `pixel_unshuffle` in another order of channels and in the layout that networks train in: a third of
+    the time, and what is computed from it is quicker, too.
+    """
+    cells = level.permute(0, 2, 3, 1).contiguous().unflatten(2, (-1, times)).unflatten(1, (-1, times))
+    return cells.transpose(2, 3).flatten(3).permute(0, 3, 1, 2)
+
+
 def _pyramid(level: Tensor) -> list[Tensor]:
     """Make levels (B, 4C, H, W) of strides 8, 16, 32 from one (B, C, H, W) of stride 4: means, folded."""
-    return [F.pixel_unshuffle(F.avg_pool2d(level, 2**i), 2) for i in range(LEVELS)]
+    return [_folded(F.avg_pool2d(level, 2**i), 2) for i in range(LEVELS)]
 
 
 class ForeignTeacher:
@@ -182,7 +192,7 @@ class ForeignTeacher:
         if self._single:
             levels = _pyramid(levels[0])
         elif not self.has_priors:
-            levels = [F.pixel_unshuffle(level, self._enlarge) for level in levels]
+            levels = [_folded(level, self._enlarge) for level in levels]
         levels = [level.to(images.device) for level in levels]
         if self.has_priors:
             boxes, classes, landmarks = (torch.from_numpy(o).to(images.device) for o in answers)
@@ -213,8 +223,8 @@ class Ensemble:
         Checkpoints of ours, or `.onnx` files (see `ForeignTeacher`).
     device : torch.device
         Of the batches.
-    features : {"ours", "all"} or None
-        Who teaches levels too: the first FeatherFace, every teacher, or nobody.
+    features : {"ours", "others", "all"} or None
+        Who teaches levels too: the first FeatherFace, those in ONNX, every teacher, or nobody.
     enlarge, answers
         Of `ForeignTeacher`.
 
@@ -244,7 +254,9 @@ class Ensemble:
         for path in paths:
             if path.suffix == ".onnx":
                 self.foreign.append(
-                    ForeignTeacher(path, features=features == "all", answers=answers, enlarge=enlarge)
+                    ForeignTeacher(
+                        path, features=features in ("others", "all"), answers=answers, enlarge=enlarge
+                    )
                 )
             else:
                 model = load_model(path)[0].to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -257,7 +269,7 @@ class Ensemble:
         if answers and not any(teacher.finds for teacher in self.foreign):
             raise TeacherError("answers_weight needs YuNet among the teachers: set it to 0 or add that one")
         # how many of ours teach levels
-        self._teach = {None: 0, "ours": 1, "all": len(self.ours)}[features]
+        self._teach = {None: 0, "ours": 1, "others": 0, "all": len(self.ours)}[features]
         self.channels = [model.width for model in self.ours[: self._teach]]
         self.channels += [teacher.channels for teacher in self.foreign if teacher.channels]
 

@@ -118,6 +118,8 @@ class Trainer:
                     'the levels of others by feature_teachers="all"'
                 )
             self.adapter = FeatureAdapter(self.model.width, self.teacher.channels).to(device)
+            if d.keep_adapter:
+                checkpoint.load_adapter(start, self.adapter)
         self.ranking = RankingLoss(settings.ranking) if settings.ranking.weight else None
         self.optimizer = make_optimizer(self.model, self.adapter, settings)
         self.step = 0
@@ -188,7 +190,7 @@ class Trainer:
             if self.teacher is not None:
                 lesson, d = self.teacher(images), s.distillation
                 if lesson.outputs is not None:
-                    parts["distillation"] = distillation_loss(outputs, lesson.outputs, matches, d)
+                    parts["distillation"] = distillation_loss(outputs, corners, lesson.outputs, matches, d)
                 if lesson.found is not None:
                     parts["answers"] = answers_loss(
                         outputs, corners, lesson.found, matches, batch.boxes, batch.owners, d

@@ -20,6 +20,7 @@ from featherface_training.losses.multitask import (  # noqa: E402
 )
 
 PRIORS = torch.from_numpy(make_priors(96, 128).copy())
+BOXES = torch.zeros(3, len(PRIORS), 4)
 
 
 def random_faces(seed, count):
@@ -131,13 +132,13 @@ def test_distillation_is_least_where_student_and_teacher_agree():
     teacher = tuple(torch.randn(3, len(PRIORS), n, generator=generator) for n in (2, 4, 10))
     student = [t.clone().requires_grad_() for t in teacher]
     chosen = DistillationSettings()
-    loss = distillation_loss(student, teacher, matches, chosen)
+    loss = distillation_loss(student, BOXES, teacher, matches, chosen)
     (gradient,) = torch.autograd.grad(loss, student[0])
     assert gradient.abs().max() < 1e-6
     moved = [t + 0.5 * torch.randn(t.shape, generator=generator) for t in teacher]
-    assert distillation_loss(moved, teacher, matches, chosen) > loss
+    assert distillation_loss(moved, BOXES, teacher, matches, chosen) > loss
     off = DistillationSettings(alpha=0.0, box_weight=0.0)
-    assert distillation_loss(moved, teacher, matches, off) == 0
+    assert distillation_loss(moved, BOXES, teacher, matches, off) == 0
 
 
 def test_what_a_teacher_overlooks_is_left_to_the_labels():
@@ -149,11 +150,26 @@ def test_what_a_teacher_overlooks_is_left_to_the_labels():
     )
     seeing = torch.full((3, len(PRIORS)), -12.0).masked_fill(matches.positive, 12.0)
     student = (torch.stack([-seeing, seeing], -1), *blind[1:])
-    assert distillation_loss(student, blind, matches, DistillationSettings()) > 1
+    assert distillation_loss(student, BOXES, blind, matches, DistillationSettings()) > 1
     left = DistillationSettings(overlooked_weight=0.0)
-    assert distillation_loss(student, blind, matches, left) < 1e-6
+    assert distillation_loss(student, BOXES, blind, matches, left) < 1e-6
     # a false alarm is still corrected
-    assert distillation_loss((-student[0], *blind[1:]), blind, matches, left) > 1
+    assert distillation_loss((-student[0], *blind[1:]), BOXES, blind, matches, left) > 1
+
+
+def test_a_teacher_of_large_faces_is_not_heard_on_small_ones():
+    boxes, owners = random_faces(5, 4)
+    matches = match(PRIORS, boxes, owners, 3)
+    teacher = tuple(torch.ones(3, len(PRIORS), n) for n in (2, 4, 10))
+    margin = torch.full((3, len(PRIORS)), 3.0, requires_grad=True)
+    student = (torch.stack([torch.zeros_like(margin), margin], -1), *teacher[1:])
+    large = torch.zeros(3, len(PRIORS), dtype=torch.bool)
+    large[:, ::2] = True
+    corners = torch.where(large[..., None], torch.tensor([0, 0, 30, 64]), torch.tensor([0, 0, 63, 30]))
+    settings = DistillationSettings(classes_from=64)
+    distillation_loss(student, corners.float(), teacher, matches, settings).backward()
+    assert (margin.grad[large] > 0).all()
+    assert not margin.grad[~large].any()
 
 
 def slow_atss(boxes, owners, image, outside=0.0):

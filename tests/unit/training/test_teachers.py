@@ -75,7 +75,7 @@ def test_what_a_teacher_sees_enlarged_is_folded_to_the_students_cells(peers):
     doubled = torch.nn.functional.interpolate(pixels, scale_factor=2, mode="bilinear")
     for level, expected in zip(levels, pooled(doubled), strict=True):
         # of a cell's four, the third is its lower left
-        torch.testing.assert_close(level[:, 2::4], expected[:, :, 1::2, 0::2], atol=1e-3, rtol=0)
+        torch.testing.assert_close(level[:, 6:9], expected[:, :, 1::2, 0::2], atol=1e-3, rtol=0)
     assert [level.shape[2:] for level in levels] == [(8, 12), (4, 6), (2, 3)]
 
 
@@ -90,7 +90,7 @@ def test_centerface_sees_rgb_at_its_own_scale_and_its_one_level_is_folded_to_thr
     for level, stride in zip(levels, (4, 8, 16), strict=True):
         # of a cell's four, the second is its upper right
         expected = torch.nn.functional.avg_pool2d(rgb, stride)[:, :, 0::2, 1::2]
-        torch.testing.assert_close(level[:, 1::4], expected, atol=1e-3, rtol=0)
+        torch.testing.assert_close(level[:, 3:6], expected, atol=1e-3, rtol=0)
     assert [level.shape[2:] for level in levels] == [(8, 12), (4, 6), (2, 3)]
 
 
@@ -157,7 +157,11 @@ def test_an_ensemble_is_the_mean_of_its_teachers(peers, checkpoint):
 
 @pytest.mark.parametrize(
     ("which", "channels", "kinds"),
-    [("ours", [74], ["retinaface"]), ("all", [74, 3, 3], ["retinaface", "yunet"])],
+    [
+        ("ours", [74], ["retinaface"]),
+        ("others", [3, 3], ["retinaface", "yunet"]),
+        ("all", [74, 3, 3], ["retinaface", "yunet"]),
+    ],
 )
 def test_levels_come_from_those_teachers_that_the_settings_name(peers, checkpoint, which, channels, kinds):
     foreign = [peers.make_with_levels(kind) for kind in kinds]
@@ -182,6 +186,22 @@ def test_an_adapter_can_learn_a_linear_map_of_the_teachers_levels():
         loss.backward()
         optimizer.step()
     assert loss < 0.05 * first
+
+
+def test_the_distance_of_levels_has_the_gradients_of_its_formula():
+    student, teacher = torch.randn(2, 4, 3, 3, dtype=torch.float64), torch.randn(2, 5, 3, 3)
+    adapter = FeatureAdapter(4, [5], levels=1).double()
+    for parameter in adapter.parameters():
+        torch.nn.init.normal_(parameter)
+    focus = torch.rand(2, 3, 3)
+
+    def loss(own):
+        return adapter([own], [[teacher]], [focus], 0.7)
+
+    assert torch.autograd.gradcheck(loss, student.requires_grad_())
+    distance = (adapter.teachers[0][0](student) - teacher).square().mean(1)
+    expected = 0.3 * distance.mean() + 0.7 * (distance * focus).sum() / focus.sum()
+    torch.testing.assert_close(loss(student), expected / teacher.var())
 
 
 def test_a_student_hears_of_its_teachers_levels_when_the_adapter_has_learnt():

@@ -168,6 +168,27 @@ def test_a_student_hears_its_teacher_and_starts_where_it_is_told(mixture, tmp_pa
         Trainer(teacher_settings, mixture, tmp_path / "third", CPU, start=start)
 
 
+def test_an_adapter_may_go_on_where_the_run_before_left_it(mixture, peers, tmp_path):
+    def trainer(name, start=None, **distillation):
+        chosen = {"answers_weight": 1.0, "feature_weight": 0.1, "feature_teachers": "all", **distillation}
+        settings = TrainSettings.from_dict({**SETTINGS.to_dict(), "distillation": chosen})
+        teachers = [peers.make_with_levels("yunet")]
+        return Trainer(settings, mixture, tmp_path / name, CPU, start=start, teachers=teachers)
+
+    first = trainer("first")
+    first.run(stop_after=2)
+    learnt = first.adapter.state_dict()
+    assert learnt["teachers.0.0.weight"].any()
+    start = tmp_path / "first" / "last.pt"
+    again = trainer("again", start, keep_adapter=True)
+    torch.testing.assert_close(again.adapter.state_dict(), learnt)
+    assert not trainer("anew", start).adapter.state_dict()["teachers.0.0.weight"].any()
+    with pytest.raises(CheckpointError, match="for the same teachers"):
+        trainer("larger", start, keep_adapter=True, enlarge=2)
+    with pytest.raises(CheckpointError, match="but no checkpoint has none such"):
+        trainer("nowhere", keep_adapter=True)
+
+
 def test_a_detector_without_the_students_priors_teaches_alone_by_its_answers(mixture, peers, tmp_path):
     teacher = peers.make_with_levels("yunet")
     distillation = {"answers_weight": 1.0, "feature_weight": 0.1, "feature_teachers": "all"}

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .distillation import DistillationSettings, Outputs, margins
+from .distillation import DistillationSettings, Outputs, longer_sides, margins
 from .matching import Matches, intersection_over_union
 
 __all__ = ["Detections", "answers_loss"]
@@ -92,7 +92,7 @@ def answers_loss(
             beside = ~wanted & (intersection_over_union(boxes[:, None], labelled).amax(1) > NO_FIT)
         answer[image, priors] = said
         heard = torch.where(wanted, said, torch.maximum(said, belief[image, priors]))
-        large = (boxes[:, 2:] - boxes[:, :2]).amax(1) > settings.answers_up_to
+        large = longer_sides(boxes) > settings.answers_up_to
         unheard = beside | large
         if settings.answers_doubt:
             unheard |= matches.negative[image, priors] & (said > belief[image, priors])

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,11 +18,12 @@ __all__ = [
     "Outputs",
     "distillation_loss",
     "focus_on_faces",
+    "longer_sides",
     "margins",
 ]
 
 Outputs = tuple[Tensor, Tensor, Tensor]
-FeatureTeachers = Literal["ours", "all"]
+FeatureTeachers = Literal["ours", "others", "all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,20 @@ class DistillationSettings:
     feature_weight : float
         Weight of the levels that the heads see, from which learned 1x1 convolutions predict those of the
         teachers (Romero et al., FitNets, ICLR 2015).
-    feature_teachers : {"ours", "all"}
-        Whose levels: those of the first FeatherFace among the teachers, or of every teacher.
+    feature_teachers : {"ours", "others", "all"}
+        Whose levels: those of the first FeatherFace among the teachers, of every other network, or of all.
     feature_focus : float
         How much of that weight goes to cells where the labels have a face, or teacher or student believe in
         one; the rest goes to all cells alike.
+    keep_adapter : bool
+        Whether these convolutions go on from those of the checkpoint that the run starts from, rather than
+        from zero.
     overlooked_weight : float
         Least weight of the teacher's class output at a prior that the labels give a face; 0 leaves a face
         that the teacher overlooks to the labels.
+    classes_from : int
+        Least longer side, pixels of the crop, of the student's boxes on which the teacher's class outputs are
+        heard; 0 for all.
     enlarge : int
         How many times as large as the student YuNet sees the crops. Each of its cells is smaller then, and
         the student learns all of those that make up its own.
@@ -67,7 +74,9 @@ class DistillationSettings:
     feature_weight: float = 0.0
     feature_teachers: FeatureTeachers = "ours"
     feature_focus: float = 0.0
+    keep_adapter: bool = False
     overlooked_weight: float = 1.0
+    classes_from: int = 0
     enlarge: int = 1
     answers_weight: float = 0.0
     answers_up_to: int = 224
@@ -81,6 +90,11 @@ class DistillationSettings:
 def margins(outputs: Outputs) -> Tensor:
     """Return how far the logit of a face lies above that of none, shape (B, P), float32."""
     return outputs[0][..., 1].float() - outputs[0][..., 0].float()
+
+
+def longer_sides(corners: Tensor) -> Tensor:
+    """Return the longer sides of boxes (..., 4) given by their corners, shape (...)."""
+    return (corners[..., 2:] - corners[..., :2]).amax(-1)
 
 
 def _beliefs(student: Outputs, teacher: Outputs | None, matches: Matches, least: float) -> Tensor:
@@ -107,18 +121,21 @@ def focus_on_faces(
 
 
 def distillation_loss(
-    student: Outputs, teacher: Outputs, matches: Matches, settings: DistillationSettings
+    student: Outputs, corners: Tensor, teacher: Outputs, matches: Matches, settings: DistillationSettings
 ) -> Tensor:
     """Return the distillation loss of a batch, weighted.
 
     Nearly all priors are easy background on which the models agree; averaged over all of them the loss would
     vanish. Each prior counts by how much teacher or student believes in a face there; where one is, by how
-    much the teacher does, and at least `overlooked_weight`.
+    much the teacher does, and at least `overlooked_weight`. Of boxes smaller than `classes_from` another may
+    know more (see `answers_loss`).
 
     Parameters
     ----------
     student, teacher : tuple of Tensor
         Outputs (B, P, 2), (B, P, 4), (B, P, 10) of both models for the same batch.
+    corners : Tensor, shape (B, P, 4)
+        The student's boxes, corners in pixels.
     matches : Matches
         Of the batch's faces.
     settings : DistillationSettings
@@ -127,6 +144,8 @@ def distillation_loss(
     student_margin, teacher_margin = margins(student), margins(teacher)
     believed = torch.sigmoid(teacher_margin)
     weight = _beliefs(student, teacher, matches, settings.overlooked_weight)
+    if settings.classes_from:
+        weight = weight * (longer_sides(corners.detach()) >= settings.classes_from)
     t = settings.temperature
     target = torch.sigmoid(teacher_margin / t)
     # Kullback-Leibler divergence: cross-entropy less the teacher's own entropy, which has no gradient
@@ -138,6 +157,23 @@ def distillation_loss(
         difference = F.smooth_l1_loss(student[part].float(), teacher[part].float(), reduction="none").sum(-1)
         loss = loss + part_weight * (difference * sure).sum() / sure.sum().clamp(min=1)
     return loss
+
+
+class _SquaredDistance(torch.autograd.Function):
+    """Mean over channels of the squared difference, in fewer passes than its operators take together."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, other: Tensor) -> Tensor:
+        difference = own - other.float()
+        ctx.save_for_backward(difference)
+        ctx.dtype = own.dtype
+        return difference.square().mean(1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (difference,) = ctx.saved_tensors
+        scale = gradients[0][:, None] * (2 / difference.shape[1])
+        return (difference * scale).to(ctx.dtype), None
 
 
 class FeatureAdapter(nn.Module):
@@ -184,11 +220,10 @@ class FeatureAdapter(nn.Module):
         losses = []
         for convolutions, levels in zip(self.teachers, teachers, strict=True):
             for i, (convolution, own, other) in enumerate(zip(convolutions, student, levels, strict=True)):  # type: ignore[arg-type]
-                target = other.float()
-                distance = (convolution(own).float() - target).square().mean(1)
+                distance: Tensor = _SquaredDistance.apply(convolution(own), other)
                 loss = distance.mean()
                 if focus is not None:
                     focused = (distance * focus[i]).sum() / focus[i].sum().clamp(min=1)
                     loss = (1 - share) * loss + share * focused
-                losses.append(loss / target.var().clamp(min=1e-6))
+                losses.append(loss / other.float().var().clamp(min=1e-6))
         return torch.stack(losses).mean()
