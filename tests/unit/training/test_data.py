@@ -9,9 +9,18 @@ cv2 = pytest.importorskip("cv2")
 
 from hypothesis import example, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
+from PIL import Image  # noqa: E402
 
+from featherface.images import DecodedImage  # noqa: E402
+from featherface.resize import plan, to_model_input  # noqa: E402
 from featherface_training.data.annotations import read_annotations, split_source, write_annotations  # noqa: E402
-from featherface_training.data.augment import AugmentSettings, augment, choose_angle, mosaic  # noqa: E402
+from featherface_training.data.augment import (  # noqa: E402
+    BGR_MEAN,
+    AugmentSettings,
+    augment,
+    choose_angle,
+    mosaic,
+)
 from featherface_training.data.mixture import Mixture, epoch_steps  # noqa: E402
 from featherface_training.data.packed import PackedDataset, pack  # noqa: E402
 from featherface_training.data.wider import LabelError, LabelledPhoto, read_labels, read_wider  # noqa: E402
@@ -208,6 +217,20 @@ def test_a_flip_swaps_left_and_right_landmarks():
         assert (moved[0] <= out[0, 2:]).all()
         seen.add(round(float(mouth_left[0])))
     assert len(seen) == 2, "both the photo and its mirror image must occur"
+
+
+@pytest.mark.parametrize("shrink", ["deployed", "mixed"])
+def test_crops_shrink_as_photos_do_where_faces_are_detected(shrink):
+    pixels = np.random.default_rng(3).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    photo = LabelledPhoto("noise.jpg", *(np.zeros((0, *n), np.float32) for n in ((4,), (5, 2))))
+    chosen = AugmentSettings(scales=(1.0,), shrink=shrink)
+    decoded = DecodedImage(Image.fromarray(pixels[:, :, ::-1]), (0.0, 0.0, 200.0, 200.0), 200, 200)
+    planes = to_model_input(decoded, plan(200, 200, 96, "square"))
+    expected = planes.transpose(1, 2, 0) + np.array(BGR_MEAN)
+    # about one in five keeps its colours
+    crops = [augment(np.random.default_rng(seed), pixels, photo, 96, chosen)[0] for seed in range(60)]
+    same = [np.array_equal(crop, expected) or np.array_equal(crop[:, ::-1], expected) for crop in crops]
+    assert any(same) == (shrink == "deployed")
 
 
 def test_a_mosaic_keeps_each_photos_labels_in_its_quarter():
