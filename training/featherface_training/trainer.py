@@ -118,7 +118,7 @@ class Trainer:
                     'the levels of others by feature_teachers="all"'
                 )
             self.adapter = FeatureAdapter(self.model.width, self.teacher.channels).to(device)
-            if d.keep_adapter:
+            if d.keep_adapter and not last.exists():
                 checkpoint.load_adapter(start, self.adapter)
         self.ranking = RankingLoss(settings.ranking) if settings.ranking.weight else None
         self.optimizer = make_optimizer(self.model, self.adapter, settings)
