@@ -4,41 +4,43 @@ from __future__ import annotations
 
 import argparse
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from featherface.runtime import usable_cpus
 from featherface_benchmarks.batch.goals import Goal
+
+if TYPE_CHECKING:
+    from featherface_benchmarks.batch.turns import Turns
 
 
 def _photos(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-_SPEED_HEAD = (
-    f"{'contestant':14} {'photos/s':>9} {'x loop':>7} {'CPU ms/photo':>13} {'few MiB':>9} {'all MiB':>9} "
-    f"{'others':>8}"
-)
-
-
 def _speed(args: argparse.Namespace) -> list[Goal]:
     from featherface_benchmarks.batch.goals import speed_goals
-    from featherface_benchmarks.batch.speed import Row, compare
 
     photos = _photos(args.folder)
+    print(f"{args.count} photos ({_repeated(photos, args.count)}), {args.cpus} CPU(s)")
+    return speed_goals(_by_turns(photos, args.only.split(","), args), args.cpus)
+
+
+def _by_turns(photos: list[Path], names: Sequence[str], args: argparse.Namespace) -> dict[str, Turns]:
+    from featherface_benchmarks.batch.speed import HEAD, LOOP, compare, row
+
     print(
-        f"{args.count} photos ({_repeated(photos, args.count)}), {args.cpus} CPU(s), {args.rounds} round(s); "
-        f"peaks at {args.few} and all photos"
+        f"turns of {args.turn:g} s, until the fastest has done all photos; memory: the peak of the first "
+        f"{args.few}, and of all done",
+        flush=True,
     )
-    print(_SPEED_HEAD, flush=True)
-    rows: list[Row] = []
-    names = args.only.split(",")
-    for row in compare(photos, names, count=args.count, few=args.few, cpus=args.cpus, rounds=args.rounds):
-        rows.append(row)
-        print(row, flush=True)
-    return speed_goals(rows, args.cpus)
+    found = compare(photos, names, count=args.count, few=args.few, cpus=args.cpus, turn=args.turn)
+    print(HEAD)
+    for turns in found.values():
+        print(row(turns, found[LOOP]))
+    return found
 
 
 def _large(args: argparse.Namespace) -> list[Goal]:
@@ -46,7 +48,6 @@ def _large(args: argparse.Namespace) -> list[Goal]:
 
     from featherface_benchmarks.batch.goals import large_photo_goals
     from featherface_benchmarks.batch.large_photos import accuracy, enlarged
-    from featherface_benchmarks.batch.speed import compare
 
     with tempfile.TemporaryDirectory() as folder:
         photos = enlarged(_photos(args.folder)[: args.different], Path(folder, "large"))
@@ -55,21 +56,14 @@ def _large(args: argparse.Namespace) -> list[Goal]:
             f"{args.count} photos of 12 megapixels ({_repeated(photos, args.count)}), {size / 1e6:.1f} MB "
             f"each, {args.cpus} CPU(s)"
         )
-        print(_SPEED_HEAD, flush=True)
-        names = ("annotate", "annotate-full")
-        rates: dict[str, list[float]] = {name: [] for name in names}
-        for row in compare(photos, names, count=args.count, few=args.few, cpus=args.cpus, rounds=args.rounds):
-            print(row, flush=True)
-            if row.name in rates:
-                rates[row.name].append(row.rate)
-    scaled, full = (sum(rates[name]) / args.rounds for name in names)
+        found = _by_turns(photos, ("annotate", "annotate-full"), args)
     levels = {}
     if args.wider and args.ground_truth:
         for way, found in accuracy(args.wider, args.ground_truth, args.model):
             levels[way] = found
             figures = ", ".join(f"{level} {value:.4f}" for level, value in found.items())
             print(f"AP on WIDER FACE val enlarged to 12 megapixels, {way} decoding: {figures}", flush=True)
-    return large_photo_goals(scaled / full, levels)
+    return large_photo_goals(found["annotate"].rate / found["annotate-full"].rate, levels)
 
 
 def _delay(args: argparse.Namespace) -> list[Goal]:
@@ -137,19 +131,23 @@ def main() -> None:
         sub.add_argument("folder", type=Path, help="photos; used again and again if there are too few")
         sub.add_argument("--count", type=int, default=count, help="photos of a run (default %(default)s)")
         sub.add_argument("--cpus", type=int, default=usable_cpus(), help="(default: all usable)")
-        sub.add_argument("--rounds", type=int, default=1, help="(default %(default)s)")
         return sub
 
+    def add_turns(sub: argparse.ArgumentParser, few: int) -> None:
+        sub.add_argument("--few", type=int, default=few, help="photos before the turns begin (%(default)s)")
+        sub.add_argument("--turn", type=float, default=6.0, help="seconds (default %(default)s)")
+
     speed = add_run("speed", _speed, "rate, CPU, memory beside a plain loop, a pool and a Ray script", 5000)
-    speed.add_argument("--few", type=int, default=500, help="of the run that shows start-up (%(default)s)")
+    add_turns(speed, 500)
     speed.add_argument("--only", default="annotate,pool,ray-script", help="contestants, with commas between")
     large = add_run("large-photos", _large, "scaled against full decoding of 12 megapixels", 500)
-    large.add_argument("--few", type=int, default=50, help="of the run that shows start-up (%(default)s)")
+    add_turns(large, 50)
     large.add_argument("--different", type=int, default=40, help="photos to enlarge (default %(default)s)")
     large.add_argument("--wider", type=Path, help="WIDER FACE root, to compare the accuracy too")
     large.add_argument("--ground-truth", type=Path, help="folder of the official .mat files")
     large.add_argument("--model", default="nano", choices=("nano", "v1"))
     delay = add_run("delay", _delay, "rate over S3 with and without a delay on each request", 1500)
+    delay.add_argument("--rounds", type=int, default=1, help="(default %(default)s)")
     delay.add_argument("--milliseconds", type=float, default=50, help="the delay (default %(default)s)")
     planning = add("planning", _planning, "memory and time of planning")
     planning.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])

@@ -1,12 +1,16 @@
-"""The ways to annotate a folder that people would try first, and ours; each runs in a process of its own."""
+"""The ways to annotate a folder that people would try first, and ours; each runs in a process of its own.
+
+A contestant gets a folder of photos, a number of CPUs and a place of its own, where it says what is done.
+"""
 
 from __future__ import annotations
 
 import io
 import multiprocessing
+import os
 import sys
-import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,18 +18,43 @@ from PIL import Image
 
 from featherface import Detector, ImageError, Settings
 
-__all__ = ["CONTESTANTS", "command_of"]
+__all__ = ["CONTESTANTS", "command_of", "photos_done"]
 
 _SETTINGS: Final = Settings(threads=1)
+_COUNT: Final = "count"
+_OUTPUT: Final = "output"
 
 
-def _loop(folder: Path, cpus: int) -> None:
+class _Count:
+    """Photos done, in a file that another process reads."""
+
+    def __init__(self, place: Path) -> None:
+        self._file = os.open(place / _COUNT, os.O_CREAT | os.O_WRONLY)
+        self._done = 0
+
+    def add(self) -> None:
+        self._done += 1
+        os.pwrite(self._file, b"%d" % self._done, 0)
+
+
+def photos_done(place: Path) -> int:
+    """Return how many photos the contestant with that place has done."""
+    shards = place / _OUTPUT / "_work" / "results"
+    if shards.is_dir():
+        return sum(int(path.name.split(".")[1].split("-")[0]) for path in shards.glob("*/*.jsonl"))
+    try:
+        return int((place / _COUNT).read_bytes() or 0)
+    except FileNotFoundError:
+        return 0
+
+
+def _loop(folder: Path, cpus: int, place: Path) -> None:
     detector = Detector.load(settings=_SETTINGS)
+    count = _Count(place)
     for path in sorted(folder.iterdir()):
-        try:
+        with suppress(ImageError):
             detector.detect(path.read_bytes()).to_dict()
-        except ImageError:
-            continue
+        count.add()
 
 
 _DETECTOR: Detector | None = None
@@ -44,10 +73,11 @@ def _detect_file(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _pool(folder: Path, cpus: int) -> None:
+def _pool(folder: Path, cpus: int, place: Path) -> None:
+    count = _Count(place)
     with multiprocessing.get_context("spawn").Pool(cpus, _start_worker) as pool:
         for _ in pool.imap_unordered(_detect_file, sorted(folder.iterdir()), chunksize=8):
-            pass
+            count.add()
 
 
 class _RayScript:
@@ -64,7 +94,7 @@ class _RayScript:
         return {"faces": faces}
 
 
-def _ray_script(folder: Path, cpus: int) -> None:
+def _ray_script(folder: Path, cpus: int, place: Path) -> None:
     import ray
     from ray.data import ActorPoolStrategy
 
@@ -73,24 +103,25 @@ def _ray_script(folder: Path, cpus: int) -> None:
     photos = ray.data.read_images(str(folder), mode="RGB")
     ray.data.DataContext.get_current().enable_progress_bars = False
     found = photos.map_batches(_RayScript, batch_size=8, num_cpus=1, compute=ActorPoolStrategy(size=cpus))
+    count = _Count(place)
     for _ in found.iter_rows():
-        pass
+        count.add()
 
 
-def _annotate(folder: Path, cpus: int, **options: Any) -> None:
+def _annotate(folder: Path, cpus: int, place: Path, **options: Any) -> None:
     from featherface_batch.job import JobConfig, annotate
 
-    with tempfile.TemporaryDirectory() as output:
-        annotate(JobConfig(str(folder), output, _SETTINGS, formats=("jsonl",), cpus=cpus, **options))
+    output = str(place / _OUTPUT)
+    annotate(JobConfig(str(folder), output, _SETTINGS, formats=("jsonl",), cpus=cpus, **options))
 
 
-def _annotate_full(folder: Path, cpus: int) -> None:
+def _annotate_full(folder: Path, cpus: int, place: Path) -> None:
     from featherface_benchmarks.batch.large_photos import FullDecodeFinder
 
-    _annotate(folder, cpus, load=FullDecodeFinder)
+    _annotate(folder, cpus, place, load=FullDecodeFinder)
 
 
-CONTESTANTS: Final[dict[str, Callable[[Path, int], None]]] = {
+CONTESTANTS: Final[dict[str, Callable[[Path, int, Path], None]]] = {
     "loop": _loop,
     "annotate": _annotate,
     "annotate-full": _annotate_full,
@@ -100,11 +131,11 @@ CONTESTANTS: Final[dict[str, Callable[[Path, int], None]]] = {
 """The contestants by name; each annotates all photos of a folder with a number of CPUs."""
 
 
-def command_of(contestant: str, folder: Path, cpus: int) -> list[str]:
+def command_of(contestant: str, folder: Path, cpus: int, place: Path) -> list[str]:
     """Return the command that runs a contestant."""
     module = "featherface_benchmarks.batch.contestants"
-    return [sys.executable, "-m", module, contestant, str(folder), str(cpus)]
+    return [sys.executable, "-m", module, contestant, str(folder), str(cpus), str(place)]
 
 
 if __name__ == "__main__":
-    CONTESTANTS[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
+    CONTESTANTS[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))

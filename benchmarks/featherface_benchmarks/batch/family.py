@@ -1,110 +1,125 @@
-"""What a command and all the processes that it starts take: time, CPU and memory."""
+"""A command and all the processes that it starts: stopped and let go on together, measured together."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
-import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import count
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["Measurement", "measure"]
+__all__ = ["Family", "busy_seconds"]
 
-_SAMPLE_SECONDS: Final = 0.5
-# Asking the kernel for memory costs the measured processes time, most where there are many.
-_SAMPLES_PER_MEMORY: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """What a run took.
-
-    Parameters
-    ----------
-    seconds : float
-        From start to end, start-up included.
-    cpu_by_name : mapping of str to float
-        CPU seconds of its processes, by what they called themselves at last.
-    peak_bytes : int
-        Memory of all its processes together, shared pages counted once.
-    others : float
-        CPUs of the machine that other processes kept busy meanwhile, the measuring one included. Anything far
-        from 0 says that the time is not to be trusted.
-    """
-
-    seconds: float
-    cpu_by_name: Mapping[str, float]
-    peak_bytes: int
-    others: float
-
-    @property
-    def cpu_seconds(self) -> float:
-        """Of all its processes."""
-        return sum(self.cpu_by_name.values())
+_LEAVE_SECONDS: Final = 30.0
+# Characters of what a command said before it failed.
+_TOLD: Final = 2000
 
 
-def measure(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Measurement:
-    """Run a command to its end and watch its family.
+class Family:
+    """A running command and what it started; it runs until `stop` is called.
 
     Parameters
     ----------
     command : sequence of str
-    environment : mapping, optional
-        Variables beyond those of this process.
-
-    Raises
-    ------
-    RuntimeError
-        The command failed.
+    log : Path
+        Receives what they say.
     """
+
+    def __init__(self, command: Sequence[str], log: Path) -> None:
+        # Ray must not end processes for the memory that other programs use, and one thread means one thread.
+        fixed = {"RAY_memory_monitor_refresh_ms": "0", "OMP_NUM_THREADS": "1"}
+        self._command = list(command)
+        self._log = log
+        environment = {**os.environ, **fixed}
+        with log.open("wb") as said:
+            self._process = subprocess.Popen(
+                self._command, env=environment, stdout=said, stderr=subprocess.STDOUT
+            )
+        self._root = _psutil().Process(self._process.pid)
+        self._cpu: dict[int, tuple[str, float]] = {}
+
+    @property
+    def ended(self) -> bool:
+        """Whether the command has come to its end.
+
+        Raises
+        ------
+        RuntimeError
+            It failed.
+        """
+        status = self._process.poll()
+        if status:
+            said = self._log.read_text(errors="replace")[-_TOLD:]
+            raise RuntimeError(f"{self._command} failed with exit status {status}: {said}")
+        return status is not None
+
+    def stop(self) -> None:
+        """Stop all processes where they are."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let them go on."""
+        self._signal(signal.SIGCONT)
+
+    def cpu_by_name(self) -> dict[str, float]:
+        """Return CPU seconds up to now of all processes seen so far, by what they call themselves."""
+        psutil = _psutil()
+        for member in self._members():
+            with suppress(psutil.Error):
+                name = "main" if member.pid == self._root.pid else member.name()
+                self._cpu[member.pid] = name, sum(member.cpu_times()[:2])
+        by_name: dict[str, float] = defaultdict(float)
+        for name, used in self._cpu.values():
+            by_name[name] += used
+        return by_name
+
+    def memory(self) -> int:
+        """Return the bytes of all processes together, pages that they share counted once."""
+        psutil = _psutil()
+        total = 0
+        for member in self._members():
+            with suppress(psutil.Error):
+                total += member.memory_full_info().pss
+        return total
+
+    def end(self) -> None:
+        """Ask the command to leave, and end what is left of it."""
+        psutil = _psutil()
+        members = self._members()
+        self.go_on()
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LEAVE_SECONDS)
+        for member in members:
+            with suppress(psutil.Error):
+                member.kill()
+        self._process.wait()
+
+    def _signal(self, number: int) -> None:
+        psutil = _psutil()
+        for member in self._members():
+            with suppress(psutil.Error):
+                member.send_signal(number)
+
+    def _members(self) -> list[Any]:
+        try:
+            return [self._root, *self._root.children(recursive=True)]
+        except _psutil().Error:
+            return []
+
+
+def busy_seconds() -> float:
+    """Return the CPU seconds that the machine's processors have been busy since it started."""
+    times = _psutil().cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
+
+
+def _psutil() -> Any:
     # Ray brings psutil along.
     import ray  # noqa: F401
     import psutil  # type: ignore[import-untyped]  # isort: skip
 
-    # Ray must not end processes for the memory that other programs use, and one thread means one thread.
-    fixed = {"RAY_memory_monitor_refresh_ms": "0", "OMP_NUM_THREADS": "1"}
-    before = _busy(psutil)
-    started = time.monotonic()
-    process = subprocess.Popen(
-        command, env={**os.environ, **fixed, **(environment or {})}, stdout=subprocess.DEVNULL
-    )
-    root = psutil.Process(process.pid)
-    cpu: dict[int, tuple[str, float]] = {}
-    peak = 0
-    for sample in count():
-        if process.poll() is not None:
-            break
-        memory = 0
-        for member in _family(root, psutil):
-            try:
-                name = "main" if member.pid == root.pid else member.name()
-                cpu[member.pid] = name, sum(member.cpu_times()[:2])
-                if sample % _SAMPLES_PER_MEMORY == 0:
-                    memory += member.memory_full_info().pss
-            except psutil.Error:
-                continue
-        peak = max(peak, memory)
-        time.sleep(_SAMPLE_SECONDS)
-    seconds = time.monotonic() - started
-    if process.returncode:
-        raise RuntimeError(f"{command} failed with exit status {process.returncode}; its messages are above")
-    by_name: dict[str, float] = defaultdict(float)
-    for name, used in cpu.values():
-        by_name[name] += used
-    others = max(0.0, (_busy(psutil) - before - sum(by_name.values())) / seconds)
-    return Measurement(seconds, by_name, peak, others)
-
-
-def _family(root: Any, psutil: Any) -> list[Any]:
-    try:
-        return [root, *root.children(recursive=True)]
-    except psutil.Error:
-        return []
-
-
-def _busy(psutil: Any) -> float:
-    times = psutil.cpu_times()
-    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
+    return psutil

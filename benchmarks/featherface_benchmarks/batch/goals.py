@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from featherface_benchmarks.batch.speed import Row
+from featherface_benchmarks.batch.speed import LOOP
+from featherface_benchmarks.batch.turns import Turns
 
 __all__ = ["Goal", "delay_goal", "large_photo_goals", "speed_goals"]
 
@@ -52,24 +54,20 @@ class Goal:
         return f"{verdict:8} {self.figure:8.4g} {sign} {self.bound:<6g} {self.text}{note}"
 
 
-def speed_goals(rows: list[Row], cpus: int) -> list[Goal]:
-    """Return the goals of a comparison's rows."""
-
-    def mean(name: str, field: str) -> float:
-        return statistics.mean(float(getattr(row, field)) for row in rows if row.name == name)
-
-    names = {row.name for row in rows}
-    others = max(row.others for row in rows)
+def speed_goals(found: Mapping[str, Turns], cpus: int) -> list[Goal]:
+    """Return the goals of a comparison with the plain loop and others."""
+    if "annotate" not in found:
+        return []
+    ours = found["annotate"]
+    others = max(turns.others for turns in found.values())
     note = f"other programs kept {others:.2f} CPUs busy" if others > _OTHERS else ""
-    goals = []
-    if "annotate" in names:
-        ratio = mean("annotate", "ratio")
-        goals.append(Goal(f"rate / ({cpus} x the plain loop's)", ratio / cpus, _OF_LINEAR, note=note))
-        if "ray-script" in names:
-            beside = ratio / mean("ray-script", "ratio")
-            goals.append(Goal("rate / the obvious Ray script's", beside, _OF_RAY_SCRIPT, note=note))
-        growth = mean("annotate", "peak_many") / mean("annotate", "peak_few")
-        goals.append(Goal("peak memory with all photos / with few", growth, _MEMORY, at_most=True))
+    linear = ours.rate / (cpus * found[LOOP].rate)
+    goals = [Goal(f"rate / ({cpus} x the plain loop's)", linear, _OF_LINEAR, note=note)]
+    if "ray-script" in found:
+        beside = ours.rate / found["ray-script"].rate
+        goals.append(Goal("rate / the obvious Ray script's", beside, _OF_RAY_SCRIPT, note=note))
+    growth = ours.peak_many / ours.peak_few
+    goals.append(Goal("peak memory with all photos / with few", growth, _MEMORY, at_most=True))
     return goals
 
 
