@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Final
 
 __all__ = ["nodes", "ray_session"]
@@ -53,7 +55,6 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
             loopback = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
     with _environment(loopback):
         import ray
-    from ray.data import DataContext
 
     found = ray.is_initialized()
     if found:
@@ -61,6 +62,9 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
     elif address is not None:
         ray.init(address=address, logging_level=logging.ERROR)
     else:
+        _LOGGER.info("starting Ray, which takes some seconds")
+        # Ray Data wants it, and until Ray's processes have started, this one only waits.
+        threading.Thread(target=import_module, args=("pandas",), daemon=True).start()
         ray.init(
             address="local",
             num_cpus=cpus,
@@ -69,6 +73,8 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
             logging_level=logging.ERROR,
             log_to_driver=False,
         )
+    from ray.data import DataContext
+
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

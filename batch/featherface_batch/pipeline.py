@@ -116,14 +116,21 @@ def _shards(
         return shards[::-1] if back else shards
 
     parts = [{"part": part.name} for part in plan.parts]
-    dataset = data.from_items(parts[::-1] if back else parts, override_num_blocks=len(parts))
+    if len(parts) == 1:
+        # A task would want a process of its own, which takes longer to start than one part to be read.
+        shards = unfinished(parts[0])
+        dataset: data.Dataset = data.from_items(shards, override_num_blocks=max(1, len(shards)))
+    else:
+        dataset = data.from_items(parts[::-1] if back else parts, override_num_blocks=len(parts)).flat_map(
+            unfinished, num_cpus=0
+        )
     # A block for each shard: blocks are what workers are given. A repartition would do it, too, but its tasks
     # wait for a CPU, and there is none once the workers have them all.
     dataset.context.target_max_block_size = 1
     dataset.context.autoscaling_config = replace(
         dataset.context.autoscaling_config, actor_pool_util_upscaling_threshold=_TAKEN_PLACES_TO_GROW
     )
-    return dataset.flat_map(unfinished, num_cpus=0).map_batches(
+    return dataset.map_batches(
         _ShardActor,
         fn_constructor_args=(ledger, config, claims, back),
         batch_size=1,

@@ -135,7 +135,7 @@ def main() -> None:
 
     def add_turns(sub: argparse.ArgumentParser, few: int) -> None:
         sub.add_argument("--few", type=int, default=few, help="photos before the turns begin (%(default)s)")
-        sub.add_argument("--turn", type=float, default=6.0, help="seconds (default %(default)s)")
+        sub.add_argument("--turn", type=float, default=3.0, help="seconds (default %(default)s)")
 
     speed = add_run("speed", _speed, "rate, CPU, memory beside a plain loop, a pool and a Ray script", 5000)
     add_turns(speed, 500)
