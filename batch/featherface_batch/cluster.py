@@ -11,17 +11,20 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Final
 
-__all__ = ["nodes", "ray_session"]
+__all__ = ["UNREAD", "nodes", "ray_session"]
 
 _OBJECT_STORE_BYTES: Final = 128 * 1024 * 1024
-# What Ray notes of itself for its dashboard and for metrics, which a job's own Ray has no reader of. What its
-# many processes do takes the processors, and their caches, from the threads that search.
-_UNREAD: Final = {
+UNREAD: Final = {
     "RAY_enable_metrics_collection": "0",
     "RAY_task_events_report_interval_ms": "0",
     "RAY_event_stats": "0",
     "REPORTER_UPDATE_INTERVAL_MS": "60000",
 }
+"""Environment that keeps an embedded Ray from noting what its dashboard and collectors of metrics would read.
+
+It has neither, and whatever its many processes do takes the processors and their caches from the threads that
+search. What the user has set already stays.
+"""
 _LOGGER: Final = logging.getLogger(__name__)
 
 
@@ -44,7 +47,7 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
         # and start them again, without end.
         os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        for name, value in _UNREAD.items():
+        for name, value in UNREAD.items():
             os.environ.setdefault(name, value)
         if "ray" not in sys.modules:
             # Whoever reaches Ray's ports runs code here, so they listen to this machine alone and ask for a
