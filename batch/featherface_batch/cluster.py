@@ -11,9 +11,13 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Final
 
+from featherface_batch.notices import without_line
+
 __all__ = ["UNREAD", "nodes", "ray_session"]
 
 _OBJECT_STORE_BYTES: Final = 128 * 1024 * 1024
+# Ray says so, whatever the level is, of the variable that keeps it silent.
+_NOTICE: Final = "Set ray log level from environment variable RAY_BACKEND_LOG_LEVEL"
 UNREAD: Final = {
     "RAY_enable_metrics_collection": "0",
     "RAY_task_events_report_interval_ms": "0",
@@ -68,14 +72,15 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
         _LOGGER.info("starting Ray, which takes some seconds")
         # Ray Data wants it, and until Ray's processes have started, this one only waits.
         threading.Thread(target=import_module, args=("pandas",), daemon=True).start()
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
+        with without_line(_NOTICE):
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+            )
     from ray.data import DataContext
 
     context = DataContext.get_current()

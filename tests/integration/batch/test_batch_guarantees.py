@@ -295,6 +295,9 @@ def test_a_terminal_shows_a_bar(photos: Path, tmp_path: Path) -> None:
     answer, _ = run.communicate(timeout=60)
     assert run.returncode == 0, shown.decode()
     assert "40 photos" in answer
+    assert b"starting Ray" in shown
+    # C++ would say there that it has read a variable of ours
+    assert b"logging.cc" not in shown
     # each bar overwrites the one before it; the last is what stays
     bar = shown.decode().rstrip().split("\r")[-1]
     assert "100%" in bar
