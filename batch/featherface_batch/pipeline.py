@@ -23,6 +23,8 @@ __all__ = ["make_plan", "run_plan"]
 # Shards at a time in one worker: while one is searched, the one before it is committed and the photos of the
 # one behind it are fetched.
 _SHARDS_PER_WORKER = 3
+# Tasks that read parts want processes of their own, which take longer to start than a few parts to be read.
+_PARTS_READ_HERE = 4
 # Another worker is asked for when this part of the places in those that there are is taken. Above what a full
 # pool can have (a shard more than places), there would never be a second worker; at two thirds a full pool
 # doubles until it has what it may have.
@@ -116,14 +118,13 @@ def _shards(
         return shards[::-1] if back else shards
 
     parts = [{"part": part.name} for part in plan.parts]
-    if len(parts) == 1:
-        # A task would want a process of its own, which takes longer to start than one part to be read.
-        shards = unfinished(parts[0])
+    if back:
+        parts.reverse()
+    if len(parts) <= _PARTS_READ_HERE:
+        shards = [shard for part in parts for shard in unfinished(part)]
         dataset: data.Dataset = data.from_items(shards, override_num_blocks=max(1, len(shards)))
     else:
-        dataset = data.from_items(parts[::-1] if back else parts, override_num_blocks=len(parts)).flat_map(
-            unfinished, num_cpus=0
-        )
+        dataset = data.from_items(parts, override_num_blocks=len(parts)).flat_map(unfinished, num_cpus=0)
     # A block for each shard: blocks are what workers are given. A repartition would do it, too, but its tasks
     # wait for a CPU, and there is none once the workers have them all.
     dataset.context.target_max_block_size = 1
