@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def network_contest(
     contestants: list[tuple[str, Callable[[], object]]] = []
     for model in models:
         session: Any = _detector(model, threads)._session
-        contestants.append((model, lambda session=session: session.run(batch)))
+        contestants.append((model, partial(session.run, batch)))
     for path in peers:
         contestants.append((path.stem, _foreign(path, shape, threads)))
     return _interleave(contestants, rounds)

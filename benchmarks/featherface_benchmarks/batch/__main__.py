@@ -59,9 +59,9 @@ def _large(args: argparse.Namespace) -> list[Goal]:
         found = _by_turns(photos, ("annotate", "annotate-full"), args)
     levels = {}
     if args.wider and args.ground_truth:
-        for way, found in accuracy(args.wider, args.ground_truth, args.model):
-            levels[way] = found
-            figures = ", ".join(f"{level} {value:.4f}" for level, value in found.items())
+        for way, precision in accuracy(args.wider, args.ground_truth, args.model):
+            levels[way] = precision
+            figures = ", ".join(f"{level} {value:.4f}" for level, value in precision.items())
             print(f"AP on WIDER FACE val enlarged to 12 megapixels, {way} decoding: {figures}", flush=True)
     return large_photo_goals(found["annotate"].rate / found["annotate-full"].rate, levels)
 

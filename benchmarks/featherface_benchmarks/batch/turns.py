@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Final
 
@@ -72,7 +73,7 @@ class Turns:
     peak_few: int = 0
     peak_many: int = 0
     others: float = 0.0
-    _marks: list[tuple[float, int]] = field(default_factory=list)
+    _marks: list[tuple[float, int]] = field(default_factory=list, init=False, repr=False)
 
     @property
     def rate(self) -> float:
@@ -112,64 +113,72 @@ def take_turns(runners: Sequence[Runner], *, few: int, count: int, turn: float) 
     RuntimeError
         One failed, ended too early, or did not start.
     """
-    families: list[Family] = []
-    found = [Turns(runner.name) for runner in runners]
+    contestants: list[_Contestant] = []
     try:
-        for runner, turns in zip(runners, found, strict=True):
-            families.append(Family(runner.command, runner.log))
-            turns.peak_few = turns.peak_many = _start(families[-1], runner, few)
-            families[-1].stop()
-        before = [family.cpu_by_name() for family in families]
-        first = [runner.done() for runner in runners]
-        busy = [0.0] * len(runners)
-        number = 0
-        more = True
-        while more:
-            # Nobody always follows the same one.
-            order = range(len(runners))[:: -1 if number % 2 else 1]
-            for index in order:
-                at = busy_seconds()
-                more &= _turn(families[index], runners[index], found[index], count, turn)
-                busy[index] += busy_seconds() - at
-                found[index].peak_many = max(found[index].peak_many, families[index].memory())
-            number += 1
-        for index, turns in enumerate(found):
-            after = families[index].cpu_by_name()
-            turns.cpu_by_name = {name: after[name] - before[index].get(name, 0.0) for name in after}
-            turns.photos = runners[index].done() - first[index]
-            turns.others = max(0.0, busy[index] - sum(turns.cpu_by_name.values())) / turns.seconds
+        for runner in runners:
+            contestants.append(_Contestant(runner))
+            contestants[-1].start(few)
+        # Nobody always follows the same one.
+        for order in cycle((contestants, contestants[::-1])):
+            ready = [contestant.turn(count, turn) for contestant in order]
+            if any(ready):
+                break
+        return [contestant.finish() for contestant in contestants]
     finally:
-        for family in families:
-            family.end()
-    return found
+        for contestant in contestants:
+            contestant.family.end()
 
 
-def _start(family: Family, runner: Runner, few: int) -> int:
-    peak = 0
-    deadline = time.monotonic() + _START_SECONDS
-    while runner.done() < few:
-        if family.ended or time.monotonic() > deadline:
-            raise RuntimeError(f"{runner.name} has done only {runner.done()} of the first {few} photos")
-        time.sleep(_LOOK_AT_MEMORY_SECONDS)
-        peak = max(peak, family.memory())
-    return peak
+class _Contestant:
+    """A runner's processes, and what they did in their turns up to now."""
 
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._turns = Turns(runner.name)
+        self._busy = 0.0
+        self._cpu_before: Mapping[str, float] = {}
+        self._done_before = 0
+        self.family = Family(runner.command, runner.log)
 
-def _turn(family: Family, runner: Runner, turns: Turns, count: int, seconds: float) -> bool:
-    """Let one go on for its turn; False if it has done all photos."""
-    turns.mark(turns.seconds, runner.done())
-    family.go_on()
-    started = time.perf_counter()
-    passed = 0.0
-    more = True
-    while more and passed < seconds:
-        time.sleep(_LOOK_SECONDS)
-        done = runner.done()
-        passed = time.perf_counter() - started
-        turns.mark(turns.seconds + passed, done)
-        more = done < count
-        if family.ended:
-            raise RuntimeError(f"{runner.name} ended after {done} photos: expected at least {count}")
-    family.stop()
-    turns.seconds += time.perf_counter() - started
-    return more
+    def start(self, few: int) -> None:
+        """Let it do its first photos, and stop it there."""
+        deadline = time.monotonic() + _START_SECONDS
+        while (done := self._runner.done()) < few:
+            if self.family.ended or time.monotonic() > deadline:
+                raise RuntimeError(f"{self._runner.name} has done only {done} of the first {few} photos")
+            time.sleep(_LOOK_AT_MEMORY_SECONDS)
+            self._turns.peak_few = max(self._turns.peak_few, self.family.memory())
+        self.family.stop()
+        self._turns.peak_many = self._turns.peak_few
+        self._cpu_before = self.family.cpu_by_name()
+        self._done_before = self._runner.done()
+
+    def turn(self, count: int, seconds: float) -> bool:
+        """Let it go on for a turn, or until all photos are done; returns whether they are."""
+        turns = self._turns
+        busy_before = busy_seconds()
+        turns.mark(turns.seconds, self._runner.done())
+        self.family.go_on()
+        started = time.perf_counter()
+        passed, done = 0.0, 0
+        while passed < seconds and done < count:
+            time.sleep(_LOOK_SECONDS)
+            done = self._runner.done()
+            passed = time.perf_counter() - started
+            turns.mark(turns.seconds + passed, done)
+            if self.family.ended:
+                raise RuntimeError(f"{turns.name} ended after {done} photos: expected at least {count}")
+        self.family.stop()
+        turns.seconds += time.perf_counter() - started
+        self._busy += busy_seconds() - busy_before
+        turns.peak_many = max(turns.peak_many, self.family.memory())
+        return done >= count
+
+    def finish(self) -> Turns:
+        """Count what it did in all its turns."""
+        turns = self._turns
+        after = self.family.cpu_by_name()
+        turns.cpu_by_name = {name: after[name] - self._cpu_before.get(name, 0.0) for name in after}
+        turns.photos = self._runner.done() - self._done_before
+        turns.others = max(0.0, self._busy - sum(turns.cpu_by_name.values())) / turns.seconds
+        return turns
