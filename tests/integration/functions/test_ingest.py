@@ -7,27 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from queue_messages import message
 
 from featherface import Detector
 
 PHOTOS = "photos-of-the-tests"
 RESULTS = "results-of-the-tests"
 Handler = Callable[..., dict[str, Any]]
-
-
-def message(body: Any) -> dict[str, Any]:
-    """A message as Lambda's poller hands it over."""
-    return {
-        "messageId": str(uuid.uuid4()),
-        "receiptHandle": "handle",
-        "body": body if isinstance(body, str) else json.dumps(body),
-        "attributes": {"ApproximateReceiveCount": "1"},
-        "messageAttributes": {},
-        "md5OfBody": "",
-        "eventSource": "aws:sqs",
-        "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:uploads",
-        "awsRegion": "us-east-1",
-    }
 
 
 @pytest.fixture

@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 import base64
-import json
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from queue_messages import uploaded
 
 PHOTOS = "photos-of-the-tests"
 SECRET = "jane-doe-at-the-clinic"
-
-
-def message(key: str) -> dict[str, Any]:
-    detail = {"bucket": {"name": PHOTOS}, "object": {"key": key, "sequencer": "01"}}
-    event = {
-        "source": "aws.s3",
-        "detail-type": "Object Created",
-        "time": "2026-11-23T02:00:00Z",
-        "detail": detail,
-    }
-    return {
-        "messageId": str(uuid.uuid4()),
-        "receiptHandle": "1",
-        "body": json.dumps(event),
-        "attributes": {},
-        "messageAttributes": {},
-        "md5OfBody": "",
-        "eventSource": "aws:sqs",
-        "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:uploads",
-        "awsRegion": "us-east-1",
-    }
 
 
 @pytest.mark.parametrize("content", ["photo", "broken", "missing"])
@@ -50,7 +29,7 @@ def test_an_upload_s_name_stays_out_of_the_logs(
         body = sample("group.jpg") if content == "photo" else b"broken"
         s3.put_object(Bucket=PHOTOS, Key=key, Body=body)
     capfd.readouterr()
-    assert ingest_handler({"Records": [message(key)]}, context) == {"batchItemFailures": []}
+    assert ingest_handler(uploaded(PHOTOS, key), context) == {"batchItemFailures": []}
     written = "".join(capfd.readouterr()) + caplog.text
     assert "settled" in written
     assert SECRET not in written

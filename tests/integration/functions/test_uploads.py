@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from queue_messages import uploaded
 from urllib3.filepost import encode_multipart_formdata
 
 from featherface import Detector
@@ -28,32 +29,6 @@ def send(upload: dict[str, Any], content: bytes) -> int:
         return error.code
 
 
-def tell(bucket: str, key: str) -> dict[str, Any]:
-    """The upload's event, as EventBridge sends it."""
-    detail = {"bucket": {"name": bucket}, "object": {"key": key, "sequencer": "01"}}
-    event = {
-        "source": "aws.s3",
-        "detail-type": "Object Created",
-        "time": "2026-11-23T02:00:00Z",
-        "detail": detail,
-    }
-    return {
-        "Records": [
-            {
-                "messageId": "1",
-                "receiptHandle": "1",
-                "body": json.dumps(event),
-                "attributes": {},
-                "messageAttributes": {},
-                "md5OfBody": "",
-                "eventSource": "aws:sqs",
-                "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:uploads",
-                "awsRegion": "us-east-1",
-            }
-        ]
-    }
-
-
 @pytest.mark.parametrize("name", ["group.jpg", None])
 def test_an_upload_s_result_can_be_asked_for(
     call: Call,
@@ -70,7 +45,7 @@ def test_an_upload_s_result_can_be_asked_for(
 
     content = sample(name) if name else b"no photo"
     assert send(made["upload"], content) in (200, 204)
-    ingest_handler(tell("photos-of-the-tests", made["upload"]["fields"]["key"]), context)
+    ingest_handler(uploaded("photos-of-the-tests", made["upload"]["fields"]["key"]), context)
 
     status, answer = call("GET", f"/v1/results/{made['id']}")
     assert status == 200
