@@ -15,7 +15,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 help:
 	@echo "make demo   create the environment and run the whole system on sample photos"
 	@echo "make test   create the environment, lint, check types and run the test suite"
-	@echo "make serve  run the API on 127.0.0.1, PORT=8080, with its description at /docs"
+	@echo "make serve  run the API on 127.0.0.1, PORT=8080, with a page to try it on and its description at /docs"
 	@echo "make layer  build what template.yaml deploys; RUNTIME_PYTHON=python3.13 tries the layer and compiles all"
 	@echo "make lint   ruff and mypy only"
 	@echo "make tools  create the environments of commands that the tests run: SAM, checkov, an emulator, a fuzzer"

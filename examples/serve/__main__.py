@@ -1,4 +1,4 @@
-"""Run the synchronous API on loopback, with its description for the browser.
+"""Run the synchronous API on loopback, with a page to try it on and its description.
 
 python -m examples.serve --port 8080
 curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' http://127.0.0.1:8080/v1/detect
@@ -30,6 +30,7 @@ def main() -> int:
     from detect.openapi import document
     from detect.requests import BINARY_TYPES
     from examples.serve.gateway import Page, serve
+    from examples.serve.site import site
     from examples.serve.swagger import page
 
     # bulk jobs are another function's, and need a cluster
@@ -42,11 +43,13 @@ def main() -> int:
     served["tags"] = [tag for tag in served["tags"] if tag["name"] in used]
     description = json.dumps(served)
     pages = {
+        **site(),
         "/docs": Page("text/html; charset=utf-8", page(description)),
         "/openapi.json": Page("application/json", description.encode()),
     }
     server = serve(lambda_handler, BINARY_TYPES, pages, port)
-    print(f"http://127.0.0.1:{server.server_port}/docs describes the API; end with Ctrl-C", flush=True)
+    address = f"http://127.0.0.1:{server.server_port}"
+    print(f"{address} takes a photo to try, {address}/docs describes the API; end with Ctrl-C", flush=True)
     try:
         server.serve_forever()
     except KeyboardInterrupt:

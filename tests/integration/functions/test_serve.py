@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+
+from examples.serve.site import site
 
 from featherface import Detector, load_settings
 
@@ -20,7 +23,7 @@ def test_a_developer_s_server_answers_and_describes_itself(sample: Callable[[str
     process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        url = process.stdout.readline().split("/docs")[0]
+        url = process.stdout.readline().split()[0]
         assert url.startswith("http://127.0.0.1:")
         photo = sample("coffee.webp")
         request = urllib.request.Request(f"{url}/v1/detect", photo, {"Content-Type": "image/webp"})
@@ -28,6 +31,9 @@ def test_a_developer_s_server_answers_and_describes_itself(sample: Callable[[str
             found = json.loads(answer.read())
         expected = Detector.load(settings=load_settings(environ=environ)).detect(photo).to_dict()
         assert {name: found[name] for name in expected} == expected
+        with urllib.request.urlopen(f"{url}/") as answer:
+            assert answer.headers["Content-Type"].startswith("text/html")
+            assert answer.read() == (ROOT / "web" / "index.html").read_bytes()
         with urllib.request.urlopen(f"{url}/docs") as answer:
             assert b"SwaggerUIBundle" in answer.read()
         with urllib.request.urlopen(f"{url}/openapi.json") as answer:
@@ -40,3 +46,33 @@ def test_a_developer_s_server_answers_and_describes_itself(sample: Callable[[str
     finally:
         process.terminate()
         process.wait(10)
+
+
+def test_the_page_has_all_that_it_refers_to_and_asks_nobody_else() -> None:
+    pages = site()
+    texts = {name: page.content.decode() for name, page in pages.items() if "charset" in page.media_type}
+    references = [
+        *re.findall(r'(?:href|src)="([^"]+)"', texts["/"]),
+        *re.findall(r'from "\./([^"]+)"', texts["/main.js"]),
+        *(f"photos/{name}" for name in re.findall(r'"([\w.]+\.(?:jpg|png|webp))"', texts["/main.js"])),
+    ]
+    assert {"style.css", "main.js", "api.js", "photos/group.jpg"} <= set(references)
+    served = {*pages, "/docs", "/data:,"}
+    assert not {f"/{reference}" for reference in references} - served
+    assert not [name for name, text in texts.items() if re.search(r"https?://", text)]
+    assert all(f'id="{name}"' in texts["/"] for name in re.findall(r'by\("(\w+)"\)', texts["/main.js"]))
+
+
+def test_the_page_s_options_and_fields_are_the_api_s() -> None:
+    described = json.loads((ROOT / "openapi.json").read_bytes())
+    options = {
+        entry["name"]: entry["schema"] for entry in described["paths"]["/v1/detect"]["post"]["parameters"]
+    }
+    page, script = ((ROOT / "web" / name).read_text() for name in ("index.html", "main.js"))
+    sent = re.findall(r"(\w+): by\(", script)
+    assert sent
+    assert set(sent) <= set(options)
+    size = options["input_size"]
+    for value in map(int, re.findall(r'<option value="(\d+)"', page)):
+        assert size["minimum"] <= value <= size["maximum"]
+        assert value % size["multipleOf"] == 0

@@ -1,0 +1,154 @@
+import { detect, models, target } from "./api.js";
+import { draw } from "./picture.js";
+
+const SAMPLES = ["group.jpg", "astronaut.png", "sideways.jpg", "grace_hopper.jpg", "chelsea.png", "coffee.webp"];
+
+const by = (id) => document.getElementById(id);
+const picture = by("picture");
+// the photo under way: its bytes, its pixels, its name, and what was found
+let photo = null;
+let asked = null;
+
+function options() {
+  return {
+    model: by("model").value,
+    input_size: by("size").value,
+    confidence_threshold: by("confidence").value,
+  };
+}
+
+function show(marked = null) {
+  if (!photo?.pixels) return;
+  draw(picture, photo.pixels, photo.result?.faces ?? [], by("options").elements.show.value, marked);
+}
+
+function tell(text, bad = false) {
+  by("status").textContent = text;
+  by("status").classList.toggle("bad", bad);
+}
+
+function row(face) {
+  const { left, top, width, height } = face.box;
+  const line = document.createElement("tr");
+  const cells = [
+    face.confidence.toFixed(3),
+    `${Math.round(left)}, ${Math.round(top)}`,
+    `${Math.round(width)} × ${Math.round(height)}`,
+  ];
+  line.append(
+    ...cells.map((text) => Object.assign(document.createElement("td"), { textContent: text })),
+  );
+  line.addEventListener("mouseenter", () => show(face));
+  line.addEventListener("mouseleave", () => show());
+  return line;
+}
+
+function present({ faces, timings }) {
+  const count = faces.length === 1 ? "1 face" : faces.length ? `${faces.length} faces` : "No face";
+  tell(`${count}, found in ${Math.round(timings.total_ms)} ms`);
+  by("faces").hidden = faces.length === 0;
+  by("faces").tBodies[0].replaceChildren(...faces.map(row));
+  by("actions").hidden = by("call").hidden = false;
+  const place = new URL(target(options()), location.href);
+  by("call").querySelector("pre").textContent =
+    `curl --data-binary '@${photo.name}' -H 'Content-Type: application/octet-stream' '${place}'`;
+}
+
+async function search() {
+  if (!photo) return;
+  // only the last of several answers counts
+  asked?.abort();
+  asked = new AbortController();
+  const current = photo;
+  try {
+    current.result = await detect(current.bytes, options(), asked.signal);
+    present(current.result);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    current.result = null;
+    by("faces").hidden = by("actions").hidden = by("call").hidden = true;
+    tell(error.code ? `${error.message} (${error.code})` : error.message, true);
+  }
+  show();
+}
+
+async function take(bytes, name) {
+  // what the browser cannot show may still be a photo to the server, or the server says why it is none
+  const pixels = await createImageBitmap(bytes, { imageOrientation: "from-image" }).catch(() => null);
+  photo = { bytes, name, pixels, result: null };
+  picture.hidden = !pixels;
+  by("invitation").hidden = Boolean(pixels);
+  by("drop").classList.toggle("filled", Boolean(pixels));
+  tell("Searching");
+  show();
+  await search();
+}
+
+function takeFirst(files) {
+  const [file] = files;
+  if (file) take(file, file.name || "photo");
+}
+
+function listen() {
+  by("file").addEventListener("change", (event) => {
+    takeFirst(event.target.files);
+    // so that the same photo can be chosen again
+    event.target.value = "";
+  });
+  const drop = by("drop");
+  for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
+    document.addEventListener(name, (event) => {
+      event.preventDefault();
+      drop.classList.toggle("over", name === "dragenter" || name === "dragover");
+      if (name === "drop") takeFirst(event.dataTransfer.files);
+    });
+  }
+  document.addEventListener("paste", (event) => takeFirst(event.clipboardData.files));
+  by("options").addEventListener("submit", (event) => event.preventDefault());
+  by("options").addEventListener("input", () => {
+    by("least").value = Number(by("confidence").value).toFixed(2);
+  });
+  by("options").addEventListener("change", (event) => (event.target.name === "show" ? show() : search()));
+  by("save").addEventListener("click", () => {
+    picture.toBlob((blob) => {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(blob);
+      link.download = `${photo.name.replace(/\.[^.]*$/, "")}.faces.png`;
+      link.click();
+      URL.revokeObjectURL(link.href);
+    });
+  });
+  by("copy").addEventListener("click", async () => {
+    await navigator.clipboard.writeText(JSON.stringify(photo.result, null, 2));
+    by("copy").textContent = "Copied";
+    setTimeout(() => { by("copy").textContent = "Copy the JSON"; }, 1500);
+  });
+}
+
+function offerSamples() {
+  for (const name of SAMPLES) {
+    const image = Object.assign(document.createElement("img"), { src: `photos/${name}`, alt: name, loading: "lazy" });
+    const button = Object.assign(document.createElement("button"), { type: "button", title: name });
+    button.append(image);
+    button.addEventListener("click", async () => take(await (await fetch(image.src)).blob(), name));
+    const item = document.createElement("li");
+    item.append(button);
+    by("samples").append(item);
+  }
+}
+
+async function offerModels() {
+  try {
+    for (const { model, name, version, parameters, default: own } of await models()) {
+      const text = `${name.replace("FeatherFace ", "")} ${version}: ${parameters.toLocaleString("en")} parameters`;
+      by("model").append(new Option(text, model, own, own));
+    }
+  } catch (error) {
+    tell(error.message, true);
+  }
+}
+
+by("least").value = Number(by("confidence").value).toFixed(2);
+listen();
+offerSamples();
+await offerModels();
