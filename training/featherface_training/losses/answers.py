@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .distillation import DistillationSettings, Outputs, longer_sides, margins
+from .distillation import DistillationSettings, Outputs, longer_sides, margins, softened_divergence
 from .matching import Matches, intersection_over_union
 
 __all__ = ["Detections", "answers_loss"]
@@ -77,7 +76,6 @@ def answers_loss(
         Its temperature softens both confidences (Hinton et al., 2015); `answers_up_to` says which boxes are
         too large; `answers_doubt` is read, too.
     """
-    temperature = settings.temperature
     margin = margins(student)
     belief = torch.sigmoid(margin).detach()
     asked = matches.positive | (belief > LEAST_BELIEF)
@@ -97,8 +95,5 @@ def answers_loss(
         if settings.answers_doubt:
             unheard |= matches.negative[image, priors] & (said > belief[image, priors])
         weight[image, priors] = heard.masked_fill(unheard, 0.0)
-    target = torch.sigmoid(torch.logit(answer.clamp(min=LEAST_ANSWER)) / temperature)
-    crossed = F.binary_cross_entropy_with_logits(margin / temperature, target, reduction="none")
-    # not by `binary_cross_entropy`, which CUDA's autocast refuses
-    divergence = crossed - torch.special.entr(target) - torch.special.entr(1 - target)
-    return temperature**2 * (divergence * weight).sum() / weight.sum().clamp(min=1)
+    said = torch.logit(answer.clamp(min=LEAST_ANSWER))
+    return softened_divergence(margin, said, weight, settings.temperature)

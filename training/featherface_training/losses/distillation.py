@@ -20,6 +20,7 @@ __all__ = [
     "focus_on_faces",
     "longer_sides",
     "margins",
+    "softened_divergence",
 ]
 
 Outputs = tuple[Tensor, Tensor, Tensor]
@@ -97,6 +98,24 @@ def longer_sides(corners: Tensor) -> Tensor:
     return (corners[..., 2:] - corners[..., :2]).amax(-1)
 
 
+def softened_divergence(margin: Tensor, other: Tensor, weight: Tensor, temperature: float) -> Tensor:
+    """Return the Kullback-Leibler divergence of softened confidences (Hinton et al., 2015), a scalar.
+
+    Parameters
+    ----------
+    margin, other : Tensor, shape (B, P), float32
+        How far the student's logit of a face lies above that of none, and that of who teaches it.
+    weight : Tensor, shape (B, P)
+        Of each prior in the mean.
+    temperature : float
+    """
+    target = torch.sigmoid(other / temperature)
+    crossed = F.binary_cross_entropy_with_logits(margin / temperature, target, reduction="none")
+    # not by `binary_cross_entropy`, which CUDA's autocast refuses
+    divergence = crossed - torch.special.entr(target) - torch.special.entr(1 - target)
+    return temperature**2 * (divergence * weight).sum() / weight.sum().clamp(min=1)
+
+
 def _beliefs(student: Outputs, teacher: Outputs | None, matches: Matches, least: float) -> Tensor:
     """Weigh each prior, shape (B, P): by the teacher's belief, at least `least`, where a face is labelled."""
     believed = torch.sigmoid(margins(teacher)) if teacher else torch.zeros_like(margins(student))
@@ -141,16 +160,11 @@ def distillation_loss(
     settings : DistillationSettings
         Temperature and weights.
     """
-    student_margin, teacher_margin = margins(student), margins(teacher)
-    believed = torch.sigmoid(teacher_margin)
+    believed = torch.sigmoid(margins(teacher))
     weight = _beliefs(student, teacher, matches, settings.overlooked_weight)
     if settings.classes_from:
         weight = weight * (longer_sides(corners.detach()) >= settings.classes_from)
-    t = settings.temperature
-    target = torch.sigmoid(teacher_margin / t)
-    # Kullback-Leibler divergence: cross-entropy less the teacher's own entropy, which has no gradient
-    divergence = F.binary_cross_entropy_with_logits(student_margin / t, target, reduction="none")
-    classes = t * t * (divergence * weight).sum() / weight.sum().clamp(min=1)
+    classes = softened_divergence(margins(student), margins(teacher), weight, settings.temperature)
     sure = believed * (believed > 0.5)
     loss = settings.alpha * classes
     for part, part_weight in ((1, settings.box_weight), (2, settings.landmark_weight)):
