@@ -27,6 +27,11 @@ function tell(text, bad = false) {
   by("status").classList.toggle("bad", bad);
 }
 
+// until a photo's faces are known, it cannot be saved: it would be unblurred
+function forget() {
+  by("faces").hidden = by("actions").hidden = by("call").hidden = true;
+}
+
 function row(face) {
   const { left, top, width, height } = face.box;
   const line = document.createElement("tr");
@@ -66,7 +71,7 @@ async function search() {
   } catch (error) {
     if (error.name === "AbortError") return;
     current.result = null;
-    by("faces").hidden = by("actions").hidden = by("call").hidden = true;
+    forget();
     tell(error.code ? `${error.message} (${error.code})` : error.message, true);
   }
   show();
@@ -79,6 +84,7 @@ async function take(bytes, name) {
   picture.hidden = !pixels;
   by("invitation").hidden = Boolean(pixels);
   by("drop").classList.toggle("filled", Boolean(pixels));
+  forget();
   tell("Searching");
   show();
   await search();

@@ -63,7 +63,7 @@ def test_the_page_has_all_that_it_refers_to_and_asks_nobody_else() -> None:
     assert all(f'id="{name}"' in texts["/"] for name in re.findall(r'by\("(\w+)"\)', texts["/main.js"]))
 
 
-def test_the_page_s_options_and_fields_are_the_api_s() -> None:
+def test_the_page_s_options_are_the_api_s() -> None:
     described = json.loads((ROOT / "openapi.json").read_bytes())
     options = {
         entry["name"]: entry["schema"] for entry in described["paths"]["/v1/detect"]["post"]["parameters"]
