@@ -8,6 +8,7 @@ const picture = by("picture");
 // the photo under way: its bytes, its pixels, its name, and what was found
 let photo = null;
 let asked = null;
+let taken = 0;
 
 function options() {
   return {
@@ -55,8 +56,9 @@ function present({ faces, timings }) {
   by("faces").tBodies[0].replaceChildren(...faces.map(row));
   by("actions").hidden = by("call").hidden = false;
   const place = new URL(target(options()), location.href);
+  const name = photo.name.replaceAll("'", "'\\''");
   by("call").querySelector("pre").textContent =
-    `curl --data-binary '@${photo.name}' -H 'Content-Type: application/octet-stream' '${place}'`;
+    `curl --data-binary '@${name}' -H 'Content-Type: application/octet-stream' '${place}'`;
 }
 
 async function search() {
@@ -78,8 +80,12 @@ async function search() {
 }
 
 async function take(bytes, name) {
+  taken += 1;
+  const turn = taken;
   // what the browser cannot show may still be a photo to the server, or the server says why it is none
   const pixels = await createImageBitmap(bytes, { imageOrientation: "from-image" }).catch(() => null);
+  // a small photo is decoded before a large one that was chosen before it
+  if (turn !== taken) return;
   photo = { bytes, name, pixels, result: null };
   picture.hidden = !pixels;
   by("invitation").hidden = Boolean(pixels);
