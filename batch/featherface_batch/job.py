@@ -56,7 +56,7 @@ class JobConfig:
     Parameters
     ----------
     source : str
-        A folder or ``s3://bucket/prefix``.
+        A folder, ``s3://bucket/prefix``, or the path or address of a manifest or of an S3 Inventory.
     output : str
         An empty or new folder or prefix, or one that holds this very run.
     settings : Settings

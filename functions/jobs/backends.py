@@ -8,6 +8,7 @@ import shlex
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from http import HTTPStatus
 from typing import Any, Final, Literal, Protocol
@@ -22,6 +23,7 @@ __all__ = ["AwsBatch", "Backend", "JobState", "RayJobs", "backend_from_environme
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 _TIMEOUT_SECONDS: Final = 10
+_RAY_JOBS: Final = "/api/jobs/"
 _BATCH_STATES: Final[Mapping[str, JobState]] = {
     "SUBMITTED": "queued",
     "PENDING": "queued",
@@ -54,11 +56,11 @@ class Backend(Protocol):
     def find(self, job_id: str) -> str | None:
         """Return the backend's own id of what was submitted for a job; None if nothing was."""
 
-    def state(self, backend_id: str) -> JobState:
-        """Return how far it is."""
+    def state(self, backend_id: str) -> JobState | None:
+        """Return how far it is; None if the backend does not remember it."""
 
     def stop(self, backend_id: str) -> None:
-        """End it; a job that has ended already stays as it is."""
+        """End it; a job that has ended already, or is not remembered, stays as it is."""
 
 
 class AwsBatch:
@@ -96,11 +98,11 @@ class AwsBatch:
         # a filter of names does not tell capitals apart, and an emulator may know no filters
         return next((str(job["jobId"]) for job in found if job["jobName"] == _name(job_id)), None)
 
-    def state(self, backend_id: str) -> JobState:
-        """Return the job's state; Batch forgets jobs that ended more than a week ago."""
+    def state(self, backend_id: str) -> JobState | None:
+        """Return the job's state; Batch forgets jobs some days after their end."""
         with translated("asking for the job"):
             jobs = self._batch.describe_jobs(jobs=[backend_id])["jobs"]
-        return _BATCH_STATES[jobs[0]["status"]] if jobs else "failed"
+        return _BATCH_STATES[jobs[0]["status"]] if jobs else None
 
     def stop(self, backend_id: str) -> None:
         """Cancel or terminate the job."""
@@ -127,24 +129,28 @@ class RayJobs:
         """Submit a job and return its id."""
         # The server hands the entrypoint to a shell.
         entrypoint = shlex.join([*command, "--address", "auto"])
-        answer = self._call("POST", "/api/jobs/", {"entrypoint": entrypoint, "submission_id": _name(job_id)})
+        answer = self._call("POST", _RAY_JOBS, {"entrypoint": entrypoint, "submission_id": _name(job_id)})
         return str(answer["submission_id"])
 
     def find(self, job_id: str) -> str | None:
         """Return the job's id, which is its name, if the server knows it."""
         try:
-            self._call("GET", f"/api/jobs/{_name(job_id)}")
+            self._call("GET", f"{_RAY_JOBS}{_name(job_id)}")
         except JobNotFoundError:
             return None
         return _name(job_id)
 
-    def state(self, backend_id: str) -> JobState:
-        """Return the job's state."""
-        return _RAY_STATES[str(self._call("GET", f"/api/jobs/{backend_id}")["status"])]
+    def state(self, backend_id: str) -> JobState | None:
+        """Return the job's state; a cluster that was made anew remembers none of the old one's jobs."""
+        try:
+            return _RAY_STATES[str(self._call("GET", f"{_RAY_JOBS}{backend_id}")["status"])]
+        except JobNotFoundError:
+            return None
 
     def stop(self, backend_id: str) -> None:
         """Ask the job to end."""
-        self._call("POST", f"/api/jobs/{backend_id}/stop")
+        with suppress(JobNotFoundError):
+            self._call("POST", f"{_RAY_JOBS}{backend_id}/stop")
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
@@ -155,7 +161,7 @@ class RayJobs:
                 return dict(json.loads(answer.read()))
         except urllib.error.HTTPError as error:
             with error:
-                if error.code == HTTPStatus.NOT_FOUND and method == "GET":
+                if error.code == HTTPStatus.NOT_FOUND and path != _RAY_JOBS:
                     raise JobNotFoundError("the Ray job server has no such job") from error
                 if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
                     raise StorageDeniedError(

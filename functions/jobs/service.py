@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from jobs.backends import Backend
+from jobs.backends import Backend, JobState
 from jobs.records import JobRecord, JobRecords
 from jobs.requests import command_line, read_job_request
 from shared.errors import JobConflictError, SetupError, StorageDeniedError
@@ -104,13 +104,14 @@ class JobService:
     def show(self, owner: str, job_id: str) -> dict[str, Any]:
         """Return a job's state and counts; raises JobNotFoundError if it is none of the caller's."""
         record = self._found(self._records.read(owner, job_id))
+        progress = self._progress(record.output)
         state: str = record.state
         if state == "submitted":
-            state = self._backend().state(record.backend_id)
+            state = self._backend().state(record.backend_id) or _ended(progress)
         elif state == "submitting" and _age(record) > _SUBMITTING:
             record, state = record._replace(error_code="never_submitted"), "failed"
         error = {"error_code": record.error_code} if record.error_code else {}
-        return {**_summary(record), "state": state, **error, "progress": self._progress(record.output)}
+        return {**_summary(record), "state": state, **error, "progress": progress}
 
     def newest(self, owner: str) -> dict[str, Any]:
         """Return the caller's jobs, newest first."""
@@ -161,6 +162,11 @@ class JobService:
                 raise
             progress: dict[str, Any] = json.loads(answer["Body"].read())
             return progress
+
+
+def _ended(progress: Mapping[str, Any] | None) -> JobState:
+    """Return how a job ended that its backend has forgotten: what it wrote last is what is left of it."""
+    return "succeeded" if progress and progress["state"] == "complete" else "failed"
 
 
 def _age(record: JobRecord) -> timedelta:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ class Cluster:
     def __init__(self) -> None:
         self.jobs: dict[str, tuple[str, ...]] = {}
         self.stopped: list[str] = []
+        self.now: JobState | None = "running"
         self.before: Exception | None = None
         self.after: Exception | None = None
 
@@ -40,8 +42,8 @@ class Cluster:
     def find(self, job_id: str) -> str | None:
         return f"backend-{job_id}" if job_id in self.jobs else None
 
-    def state(self, backend_id: str) -> JobState:
-        return "running"
+    def state(self, backend_id: str) -> JobState | None:
+        return self.now
 
     def stop(self, backend_id: str) -> None:
         self.stopped.append(backend_id)
@@ -108,6 +110,21 @@ def test_what_never_was_submitted_is_failed_after_a_while(
     monkeypatch.setattr("jobs.service.datetime", Later)
     shown = only(service)
     assert (shown["state"], shown["error_code"]) == ("failed", "never_submitted")
+
+
+@pytest.mark.parametrize(
+    ("written", "state"),
+    [("complete", "succeeded"), ("stopped", "failed"), ("running", "failed"), (None, "failed")],
+)
+def test_a_job_that_its_backend_has_forgotten_ended_as_its_progress_says(
+    service: JobService, cluster: Cluster, aws: Callable[[str], Any], written: str | None, state: str
+) -> None:
+    made = service.start("alice", REQUEST)
+    if written:
+        key = made["output"].removeprefix(f"s3://{RESULTS}/") + "/progress.json"
+        aws("s3").put_object(Bucket=RESULTS, Key=key, Body=json.dumps({"state": written}).encode())
+    cluster.now = None
+    assert only(service)["state"] == state
 
 
 def test_the_same_key_is_the_same_job(service: JobService, cluster: Cluster) -> None:

@@ -96,6 +96,13 @@ def test_a_job_is_submitted_found_shown_and_stopped(ray: RayJobs, server: JobSer
     assert ray.state(backend_id) == "cancelled"
 
 
+def test_a_cluster_made_anew_remembers_no_job(ray: RayJobs, server: JobServer) -> None:
+    backend_id = ray.submit("1", ["featherface"])
+    server.jobs.clear()
+    assert ray.state(backend_id) is None
+    ray.stop(backend_id)
+
+
 def test_a_wrong_token_is_no_fault_of_the_caller(server: JobServer) -> None:
     with pytest.raises(StorageDeniedError, match="token"):
         RayJobs(server.address, "another").submit("1", ["featherface"])
