@@ -7,6 +7,7 @@
     ├── SourceError                source              the source cannot be listed
     ├── StorageError               storage             the output cannot be read or written
     ├── OutputMismatchError        output_mismatch     the output belongs to a run with other options
+    ├── RunInUseError              run_in_use          another command works on the output
     ├── TooManyErrorsError         too_many_errors     more photos failed than --max-errors allows
     ├── ReconciliationError        reconciliation      planned and recorded photos differ
     ├── WorkerError                worker              a worker cannot start, or cannot record what it did
@@ -33,6 +34,7 @@ __all__ = [
     "OutputMismatchError",
     "PhotoError",
     "ReconciliationError",
+    "RunInUseError",
     "SourceError",
     "StorageError",
     "TimeoutPhotoError",
@@ -71,6 +73,12 @@ class OutputMismatchError(BatchError):
     """The output belongs to a run with another source, model or options."""
 
     code = "output_mismatch"
+
+
+class RunInUseError(BatchError):
+    """Another command works on the output."""
+
+    code = "run_in_use"
 
 
 class TooManyErrorsError(BatchError):

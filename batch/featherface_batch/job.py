@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from featherface.validation import load_validated
 from featherface_batch.cluster import nodes, ray_session
 from featherface_batch.errors import ReconciliationError, SourceError, UsageError
 from featherface_batch.finders import FaceFinder, load_detector
+from featherface_batch.lease import Lease
 from featherface_batch.ledger import Ledger
 from featherface_batch.limits import ErrorLimit
 from featherface_batch.manifest import MANIFEST_NAME, Work, make_manifest
@@ -148,10 +149,19 @@ def annotate(config: JobConfig) -> JobSummary:
     _refuse_overlap(source, storage)
     ledger = Ledger(storage)
     identity = _identity(source, config)
-    if ledger.open(identity):
-        _LOGGER.info("going on with the run in %s", storage.root)
-        storage.sweep()
-    ledger.reopen()
+    known = ledger.open(identity)
+    with Lease(storage) as lease:
+        if known:
+            _LOGGER.info("going on with the run in %s", storage.root)
+            storage.sweep()
+        ledger.reopen()
+        return _run(source, ledger, identity, config, lease)
+
+
+def _run(
+    source: Source, ledger: Ledger, identity: Mapping[str, Any], config: JobConfig, lease: Lease
+) -> JobSummary:
+    storage = ledger.storage
     with ray_session(config.address, config.cpus):
         plan = ledger.plan()
         if plan is None:
@@ -162,8 +172,9 @@ def annotate(config: JobConfig) -> JobSummary:
         before = sum(ledger.tallies().values(), Tally())
         with Progress(plan.photos, before, storage) as progress:
             started = time.monotonic()
-            worked, pool = _work(plan, before, ledger, config, progress)
+            worked, pool = _work(plan, before, ledger, config, progress, lease)
             seconds = time.monotonic() - started
+            lease.check()
             progress.writing()
             statistics = write_all(plan, ledger, config.formats)
             if statistics.tally.photos != plan.photos:
@@ -196,7 +207,7 @@ def annotate(config: JobConfig) -> JobSummary:
 
 
 def _work(
-    plan: Plan, before: Tally, ledger: Ledger, config: JobConfig, progress: Progress
+    plan: Plan, before: Tally, ledger: Ledger, config: JobConfig, progress: Progress, lease: Lease
 ) -> tuple[int, Pool]:
     """Annotate what is left; returns how many photos that was, and the workers."""
     if before.photos == plan.photos and not (config.retry_errors and before.errors):
@@ -220,6 +231,7 @@ def _work(
         config.max_errors.check(before, plan.photos)
     for tally in run_plan(plan, ledger, worker, pool, retry_errors=config.retry_errors):
         progress.add(tally)
+        lease.check()
         if not config.retry_errors or tally.errors > 0:
             config.max_errors.check(progress.tally, plan.photos)
     retried = before.errors if config.retry_errors else 0

@@ -8,6 +8,7 @@
     _work/results/PART/SHARD.PHOTOS-ERRORS-FACES.jsonl
                                    a finished shard: one line for each of its photos
     _work/attempts/PART/SHARD/ID   a shard that is being worked on, or was when its worker died
+    _work/lease.json               there while a command works on the run (`featherface_batch.lease`)
     _SUCCESS                       there once all counts agree
 
 A shard's counts are part of its file's name, so that a listing is enough to know how far a run has come. If a

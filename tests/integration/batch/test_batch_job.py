@@ -8,14 +8,17 @@ from finders import KILLER, SLEEPER, BrokenFinder, TroubledFinder
 from featherface import Detector, Settings
 from featherface_batch.errors import (
     OutputMismatchError,
+    RunInUseError,
     SourceError,
     TooManyErrorsError,
     UsageError,
     WorkerError,
 )
 from featherface_batch.job import JobConfig, JobSummary, annotate
+from featherface_batch.lease import Lease
 from featherface_batch.limits import ErrorLimit
 from featherface_batch.s3 import S3Options
+from featherface_batch.storage import LocalStorage
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -111,6 +114,19 @@ def test_other_options_don_t_mix(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputMismatchError, match=r"confidence_threshold: there 0\.05, now 0\.5"):
         run(photos, output, settings=Settings(input_size=320))
     assert (output / "_SUCCESS").exists()
+
+
+def test_a_run_that_another_command_works_on_is_left_alone(photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run(photos, output)
+    writing = output / "_work/.0123456789ab.partial"
+    writing.write_bytes(b"half a fi")
+    with Lease(LocalStorage(output), every=0.05), pytest.raises(RunInUseError, match="is working on"):
+        run(photos, output, formats=("voc",))
+    assert writing.exists()
+    assert (output / "_SUCCESS").exists()
+    run(photos, output, formats=("voc",))
+    assert not list((output / "_work").glob("lease*"))
 
 
 def test_a_photo_that_kills_its_worker_costs_no_neighbour(photos: Path, tmp_path: Path) -> None:
