@@ -130,7 +130,7 @@ def _config(args: argparse.Namespace) -> Any:
         formats=parse_formats(args.format),
         s3=S3Options(endpoint_url=args.endpoint_url, timeout=args.timeout),
         address=args.address,
-        cpus=args.cpus or usable_cpus(),
+        cpus=usable_cpus() if args.cpus is None else args.cpus,
         workers=Limits(args.worker_cpus, args.worker_gpus, args.max_workers, args.max_gpu_workers),
         timeout=args.timeout,
         max_errors=ErrorLimit.parse(args.max_errors) if args.max_errors else ErrorLimit(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -83,6 +84,11 @@ class JobConfig:
         For the estimate of the cost.
     load : callable
         Makes the detector in a worker's process.
+
+    Raises
+    ------
+    UsageError
+        A number is out of its range.
     """
 
     source: str
@@ -101,6 +107,18 @@ class JobConfig:
     dollars_per_cpu_hour: float = 0.045
     dollars_per_gpu_hour: float = 0.6
     load: Callable[[Settings], FaceFinder] = load_detector
+
+    def __post_init__(self) -> None:
+        if self.cpus < 1:
+            raise UsageError(f"--cpus must be at least 1; got {self.cpus}")
+        if not 0 < self.timeout < math.inf:
+            raise UsageError(f"--timeout must be a number of seconds above 0; got {self.timeout:g}")
+        for option, price in (
+            ("--cpu-hour-price", self.dollars_per_cpu_hour),
+            ("--gpu-hour-price", self.dollars_per_gpu_hour),
+        ):
+            if not 0 <= price < math.inf:
+                raise UsageError(f"{option} must be a number of dollars, 0 or more; got {price:g}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,12 +45,29 @@ class Limits:
         GPUs of a GPU worker; 0 for no such workers.
     max_workers, max_gpu_workers : int, optional
         Bounds of a growing cluster: what it has room for now may be nothing.
+
+    Raises
+    ------
+    UsageError
+        There can be no such workers.
     """
 
     worker_cpus: int | None = None
     worker_gpus: float | None = None
     max_workers: int | None = None
     max_gpu_workers: int | None = None
+
+    def __post_init__(self) -> None:
+        for option, value, least in (
+            ("--worker-cpus", self.worker_cpus, 1),
+            ("--max-workers", self.max_workers, 0),
+            ("--max-gpu-workers", self.max_gpu_workers, 0),
+        ):
+            if value is not None and value < least:
+                raise UsageError(f"{option} must be at least {least}; got {value}")
+        gpus = self.worker_gpus
+        if gpus is not None and not (0 <= gpus <= 1 or (gpus.is_integer() and gpus > 1)):
+            raise UsageError(f"--worker-gpus takes 0 to 1, or a whole number of GPUs; got {gpus:g}")
 
 
 @dataclass(frozen=True, slots=True)

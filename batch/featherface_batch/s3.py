@@ -74,7 +74,13 @@ def is_s3(place: str) -> bool:
 
 
 def s3_client(options: S3Options) -> Any:
-    """Return this process's client; clients are safe to share between threads, making them is not."""
+    """Return this process's client; clients are safe to share between threads, making them is not.
+
+    Raises
+    ------
+    UsageError
+        The endpoint is no address.
+    """
     with _LOCK:
         return _make_client(options)
 
@@ -95,7 +101,10 @@ def _make_client(options: S3Options) -> Any:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    return boto3.session.Session().client("s3", endpoint_url=options.endpoint_url, config=config)
+    try:
+        return boto3.session.Session().client("s3", endpoint_url=options.endpoint_url, config=config)
+    except ValueError as error:
+        raise UsageError(f"an endpoint of S3 is an address such as https://host:port ({error})") from error
 
 
 def s3_reason(error: Exception) -> S3Reason:

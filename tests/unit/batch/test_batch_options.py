@@ -1,0 +1,54 @@
+"""Numbers that make no sense are refused before anything is started or written."""
+
+from pathlib import Path
+
+import pytest
+
+from featherface.cli import main
+
+
+def test_an_endpoint_that_is_no_address_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    places = ["s3://photos/all", "--output", "s3://faces/all"]
+    assert main(["annotate", *places, "--endpoint-url", "localhost:9000"]) == 2
+    assert "https://host:port (Invalid endpoint: localhost:9000) [usage]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--cpus 0",
+        "--cpus -1",
+        "--worker-cpus 0",
+        "--worker-cpus -2",
+        "--worker-gpus -1",
+        "--worker-gpus nan",
+        "--worker-gpus inf",
+        "--worker-gpus 1.5",
+        "--max-workers -1",
+        "--max-gpu-workers -1",
+        "--timeout 0",
+        "--timeout -5",
+        "--timeout nan",
+        "--timeout inf",
+        "--cpu-hour-price -1",
+        "--gpu-hour-price nan",
+        "--max-errors -1",
+        "--max-errors 101%",
+        "--max-errors nan%",
+        "--max-errors many",
+        "--format jsonl,pdf",
+        "--input-size 5",
+        "--confidence 2",
+        "--confidence nan",
+    ],
+)
+def test_a_number_out_of_range_is_refused(
+    options: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    option, value = options.split()
+    assert main(["annotate", str(tmp_path), "--output", str(output), option, value]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("featherface: error: ")
+    assert value in said
+    assert not output.exists()
