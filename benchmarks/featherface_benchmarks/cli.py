@@ -39,8 +39,11 @@ def run(args: argparse.Namespace) -> int:
     from .inference import made_photo, network_contest, photo_stages
 
     models = args.model or ["nano", "v1"]
-    if args.size % 128:
+    if args.size < 128 or args.size % 128:
         print("featherface benchmark: --size must be a multiple of 128, for an input of 4:3", file=sys.stderr)
+        return 2
+    if args.rounds < 1:
+        print(f"featherface benchmark: --rounds must be at least 1; got {args.rounds}", file=sys.stderr)
         return 2
     shape = (args.size * 3 // 4, args.size)
     try:

@@ -87,7 +87,11 @@ def _foreign(path: Path, shape: tuple[int, int], threads: int) -> Callable[[], o
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    data = path.read_bytes()
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ValueError(f"{path} is no network that onnxruntime can run: {error}") from error
     source = session.get_inputs()[0]
     sides = [f if isinstance(f, int) else s for f, s in zip(source.shape[2:], shape, strict=True)]
     batch: npt.NDArray[np.float32] = np.random.default_rng(0).random((1, 3, *sides), dtype=np.float32)
@@ -119,7 +123,7 @@ def network_contest(
     Raises
     ------
     ValueError
-        If a peer's input has another, fixed size.
+        If a peer is no network, or its input has another, fixed size.
     """
     batch = np.random.default_rng(0).uniform(-120, 130, (1, 3, *shape)).astype(np.float32)
     contestants: list[tuple[str, Callable[[], object]]] = []
