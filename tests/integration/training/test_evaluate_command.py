@@ -56,3 +56,10 @@ def test_missing_photos_and_files_are_named(wider_val, tmp_path, capsys):
     assert "WIDER_val/images, found none" in capsys.readouterr().err
     with pytest.raises(EvaluationError, match=r"wider_face_val\.mat: the ground truth is part of"):
         read_ground_truth(root)
+
+
+@pytest.mark.parametrize("size", ["0", "-640", "31", "large"])
+def test_a_size_that_is_none_is_refused(tmp_path, capsys, size):
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", "--wider", str(tmp_path), "--ground-truth", str(tmp_path), "--size", size])
+    assert f"expected at least 32 pixels or 'original', got '{size}'" in capsys.readouterr().err

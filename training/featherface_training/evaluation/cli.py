@@ -10,15 +10,21 @@ from typing import Any
 
 __all__ = ["command", "parse_size"]
 
+# One cell of the coarsest level.
+_LEAST = 32
+
 
 def parse_size(text: str) -> int | str:
     """Read a long side in pixels, or "original", for argparse."""
     if text == "original":
         return text
     try:
-        return int(text)
+        size = int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected pixels or 'original', got {text!r}") from None
+        size = 0
+    if size < _LEAST:
+        raise argparse.ArgumentTypeError(f"expected at least {_LEAST} pixels or 'original', got {text!r}")
+    return size
 
 
 def command(subparsers: Any) -> None:
