@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from featherface import ImageTooLargeError
 from featherface_batch.errors import (
@@ -21,6 +23,7 @@ from featherface_batch.s3 import S3Address, S3Options, is_s3, s3_client, s3_reas
 __all__ = ["fetch"]
 
 _CHUNK: Final = 256 * 1024
+_FILE: Final = "file://"
 
 
 def fetch(photo: Photo, options: S3Options, *, max_bytes: int, deadline: float) -> bytes:
@@ -48,8 +51,9 @@ def fetch(photo: Photo, options: S3Options, *, max_bytes: int, deadline: float) 
 
 
 def _fetch_local(photo: Photo, max_bytes: int) -> bytes:
+    path = _path(photo.location)
     try:
-        with Path(photo.location).open("rb") as file:
+        with path.open("rb") as file:
             data = file.read(max_bytes + 1)
     except FileNotFoundError as error:
         raise MissingPhotoError(f"{photo.location} was listed, but is gone") from error
@@ -58,8 +62,14 @@ def _fetch_local(photo: Photo, max_bytes: int) -> bytes:
     except OSError as error:
         raise FetchError(f"{photo.location} cannot be read: {error.strerror or error}") from error
     if len(data) > max_bytes:
-        raise _too_large(photo, Path(photo.location).stat().st_size, max_bytes)
+        raise _too_large(photo, path.stat().st_size, max_bytes)
     return data
+
+
+def _path(location: str) -> Path:
+    if location.startswith(_FILE):
+        return Path(os.fsdecode(unquote_to_bytes(location.removeprefix(_FILE))))
+    return Path(location)
 
 
 def _fetch_s3(photo: Photo, options: S3Options, max_bytes: int, deadline: float) -> bytes:

@@ -26,7 +26,7 @@ from featherface_batch.pipeline import make_plan, run_plan
 from featherface_batch.plan import Plan
 from featherface_batch.pool import Limits, Pool, choose_pool
 from featherface_batch.progress import Progress
-from featherface_batch.records import Tally, write_json
+from featherface_batch.records import Tally, is_text, write_json
 from featherface_batch.report import Gallery, render_report
 from featherface_batch.s3 import S3Options
 from featherface_batch.sources import Source, open_source
@@ -109,6 +109,11 @@ class JobConfig:
     load: Callable[[Settings], FaceFinder] = load_detector
 
     def __post_init__(self) -> None:
+        for option, place in (("the source", self.source), ("--output", self.output)):
+            if not is_text(place):
+                raise UsageError(
+                    f"{option} must be a name in UTF-8; got {place!r}. Rename it, or make a link"
+                )
         if self.cpus < 1:
             raise UsageError(f"--cpus must be at least 1; got {self.cpus}")
         if not 0 < self.timeout < math.inf:

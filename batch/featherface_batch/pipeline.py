@@ -171,15 +171,17 @@ class _ShardActor:
         return bool(ray.get(self._claims.claim.remote(shard.part, shard.number, self._side)))
 
     def _annotate(self, shard: Shard) -> Tally:
-        before = {outcome.photo.key: outcome for outcome in self._ledger.recorded(shard.part, shard.number)}
-        todo = [photo for photo in shard.photos if photo.key not in before or before[photo.key].failed]
+        recorded = self._ledger.recorded(shard.part, shard.number)
+        before = {outcome.photo.location: outcome for outcome in recorded}
+        todo = [one for one in shard.photos if one.location not in before or before[one.location].failed]
         lost = self._ledger.lost_attempts(shard)
         attempt = self._ledger.begin_attempt(shard)
         # A worker died over this shard before. One of its photos may be the reason, so each gets a process
         # that it may end.
         annotated = annotate_isolated(todo, self._config) if lost else self._worker.annotate(todo)
-        after = {**before, **{outcome.photo.key: outcome for outcome in annotated}}
-        tally = self._ledger.commit(shard, [after[photo.key] for photo in shard.photos], again=bool(before))
+        after = {**before, **{outcome.photo.location: outcome for outcome in annotated}}
+        outcomes = [after[photo.location] for photo in shard.photos]
+        tally = self._ledger.commit(shard, outcomes, again=bool(before))
         for name in (*lost, attempt):
             self._ledger.end_attempt(name)
         return tally - Tally.of(before.values())

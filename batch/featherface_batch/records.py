@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Final
 
 from featherface import Detections, FeatherFaceError
 from featherface_batch.errors import BatchError
 
-__all__ = ["Outcome", "Photo", "Tally", "read_lines", "safe_path", "write_json", "write_lines"]
+__all__ = ["Outcome", "Photo", "Tally", "is_text", "read_lines", "safe_path", "write_json", "write_lines"]
+
+# Bytes. File systems take 255 of a name, and outputs add suffixes of their own to a photo's.
+_LONGEST_PART: Final = 200
+_LONGEST_SUFFIX: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +28,7 @@ class Photo:
     key : str
         Its name in every output: the path below the source, or the place itself without a scheme.
     location : str
-        Where it lies: a path of this machine or ``s3://bucket/key``.
+        Where it lies: a path or a ``file://`` URI of this machine, or ``s3://bucket/key``.
     size : int or None
         Its bytes, where the listing says so.
     """
@@ -130,10 +135,29 @@ class Tally:
         return Tally(self.photos - other.photos, self.errors - other.errors, self.faces - other.faces)
 
 
+def is_text(name: str) -> bool:
+    """Whether a name can be written as UTF-8; names of files and of JSON may hold halves of characters."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def safe_path(key: str) -> PurePosixPath:
-    """Return a key as a relative path that stays below the folder it is put in."""
-    parts = [part for part in key.replace("\\", "/").split("/") if part not in {"", ".", ".."}]
+    """Return a key as a relative path that stays below the folder it is put in, no part of it too long."""
+    parts = [_short(part) for part in key.replace("\\", "/").split("/") if part not in {"", ".", ".."}]
     return PurePosixPath(*parts) if parts else PurePosixPath("photo")
+
+
+def _short(part: str) -> str:
+    data = part.encode()
+    if len(data) <= _LONGEST_PART:
+        return part
+    suffix = PurePosixPath(part).suffix.encode()
+    suffix = suffix if len(suffix) <= _LONGEST_SUFFIX else b""
+    digest = hashlib.blake2b(data, digest_size=6).hexdigest()
+    return f"{data[: _LONGEST_PART // 2].decode(errors='ignore')}-{digest}{suffix.decode()}"
 
 
 def write_lines(rows: Iterable[dict[str, Any]]) -> bytes:

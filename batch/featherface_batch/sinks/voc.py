@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 from xml.sax.saxutils import escape
 
 from featherface_batch.records import Photo, safe_path
 from featherface_batch.sinks.files import FilePerPhotoSink
 
 __all__ = ["VocSink"]
+
+# What XML 1.0 cannot hold (its production 2), not even escaped; names can.
+_NO_XML: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 class VocSink(FilePerPhotoSink):
@@ -24,9 +28,9 @@ class VocSink(FilePerPhotoSink):
         objects = "".join(_object(face, size["width"], size["height"]) for face in detections["faces"])
         return (
             "<annotation>\n"
-            f"  <folder>{escape(path.parent.name)}</folder>\n"
-            f"  <filename>{escape(path.name)}</filename>\n"
-            f"  <path>{escape(photo.location)}</path>\n"
+            f"  <folder>{_text(path.parent.name)}</folder>\n"
+            f"  <filename>{_text(path.name)}</filename>\n"
+            f"  <path>{_text(photo.location)}</path>\n"
             "  <source><database>FeatherFace</database></source>\n"
             f"  <size><width>{size['width']}</width><height>{size['height']}</height>"
             "<depth>3</depth></size>\n"
@@ -34,6 +38,10 @@ class VocSink(FilePerPhotoSink):
             f"{objects}"
             "</annotation>\n"
         )
+
+
+def _text(name: str) -> str:
+    return escape(_NO_XML.sub("\ufffd", name))
 
 
 def _object(face: dict[str, dict[str, float]], width: int, height: int) -> str:

@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from featherface_batch.errors import SourceError
-from featherface_batch.records import Photo
+from featherface_batch.records import Photo, is_text
 from featherface_batch.sources.naming import looks_like_photo
 
 __all__ = ["FolderSource"]
@@ -18,7 +19,8 @@ __all__ = ["FolderSource"]
 class FolderSource:
     """All photos below a folder, sorted within each folder.
 
-    Links to files are followed, links to folders are not: they may form a circle.
+    Links to files are followed, links to folders are not: they may form a circle. A photo whose name is not
+    UTF-8 has its bytes percent-encoded in its key, and a ``file://`` URI as its location.
 
     Parameters
     ----------
@@ -50,8 +52,15 @@ class FolderSource:
                 if not entry.name.startswith("."):
                     yield from self._walk(Path(entry.path))
             elif looks_like_photo(entry.name) and not (entry.is_symlink() and os.path.isdir(entry.path)):
-                key = Path(entry.path).relative_to(self.folder).as_posix()
-                yield Photo(key, entry.path, _size(entry))
+                yield self._photo(entry)
+
+    def _photo(self, entry: os.DirEntry[str]) -> Photo:
+        path = Path(entry.path)
+        key, location = path.relative_to(self.folder).as_posix(), entry.path
+        if not is_text(location):
+            # A name on a disk is bytes; those of a code page of old days are kept as a URI keeps them.
+            key, location = quote(os.fsencode(key)), path.absolute().as_uri()
+        return Photo(key, location, _size(entry))
 
 
 def _size(entry: os.DirEntry[str]) -> int | None:

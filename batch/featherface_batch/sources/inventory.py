@@ -61,7 +61,7 @@ class InventorySource:
         with open_file(place, self.options, md5=checksum) as file:
             kind = str(manifest["fileFormat"]).lower()
             if kind == "csv":
-                rows = _csv(csv_rows(file), str(manifest["fileSchema"]))
+                rows = _csv(csv_rows(file, place), str(manifest["fileSchema"]))
             elif kind in {"orc", "parquet"}:
                 rows = columnar_rows(file, place, kind, _WANTED)
             else:

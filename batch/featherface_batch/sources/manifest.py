@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from featherface_batch.errors import SourceError
-from featherface_batch.records import Photo
+from featherface_batch.records import Photo, is_text
 from featherface_batch.s3 import S3Options, is_s3
 from featherface_batch.sources.reading import columnar_rows, csv_rows, json_rows, open_file
 
@@ -80,7 +80,7 @@ class ManifestSource:
         with open_file(self.place, self.options) as file, _Seen() as seen:
             kind = self.kind(self.place)
             if kind == "csv":
-                rows = self._csv_rows(csv_rows(file))
+                rows = self._csv_rows(csv_rows(file, self.place))
             elif kind == "json":
                 rows = json_rows(file, self.place)
             else:
@@ -106,7 +106,10 @@ class ManifestSource:
 
     def _photo(self, row: Mapping[str, Any], number: int) -> Photo:
         text = str(row.get("size") or "")
-        size = int(text) if text.isdigit() else None
+        size = int(text) if text.isdecimal() else None
+        for value in row.values():
+            if isinstance(value, str) and not is_text(value):
+                raise SourceError(f"row {number} of {self.place} holds half a character: {value!r}")
         if row.get("bucket") and row.get("key"):
             return Photo(f"{row['bucket']}/{row['key']}", f"s3://{row['bucket']}/{row['key']}", size)
         location = next((str(row[name]) for name in (*_LOCATIONS, "key") if row.get(name)), None)

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,23 +83,36 @@ def _unpacked(file: IO[bytes]) -> IO[bytes]:
     return cast(IO[bytes], gzip.GzipFile(fileobj=file, mode="rb")) if start == _GZIP else file
 
 
-def csv_rows(file: IO[bytes]) -> Iterator[list[str]]:
+@contextmanager
+def _reading(place: str) -> Iterator[None]:
+    """Say of a file that breaks off or is no text which one it is."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{place} must be text in UTF-8, and is not: {error}. Save it as UTF-8") from error
+    except (EOFError, OSError, zlib.error, csv.Error) as error:
+        raise SourceError(f"{place} cannot be read to its end: {error}") from error
+
+
+def csv_rows(file: IO[bytes], place: str) -> Iterator[list[str]]:
     """Yield the rows of a CSV file."""
-    yield from csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
+    with _reading(place):
+        yield from csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
 
 
 def json_rows(file: IO[bytes], place: str) -> Iterator[dict[str, Any]]:
     """Yield the objects of a JSON Lines file; empty lines are skipped."""
-    for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise SourceError(f"line {number} of {place} is not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise SourceError(f"line {number} of {place} must be a JSON object, got {type(row).__name__}")
-        yield row
+    with _reading(place):
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise SourceError(f"line {number} of {place} is not JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise SourceError(f"line {number} of {place} must be a JSON object, got {type(row).__name__}")
+            yield row
 
 
 def columnar_rows(file: IO[bytes], place: str, kind: str, wanted: frozenset[str]) -> Iterator[dict[str, Any]]:

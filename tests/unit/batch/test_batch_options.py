@@ -1,10 +1,18 @@
 """Numbers that make no sense are refused before anything is started or written."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from featherface.cli import main
+
+
+def test_a_place_that_is_no_text_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    assert main(["annotate", str(tmp_path), "--output", str(tmp_path / name)]) == 2
+    assert "--output must be a name in UTF-8" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_endpoint_that_is_no_address_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

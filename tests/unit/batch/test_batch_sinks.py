@@ -154,6 +154,18 @@ def test_a_file_per_photo_keeps_folders_and_tells_twins_apart(tmp_path: Path) ->
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
 
 
+def test_names_that_no_file_and_no_xml_can_have_are_written_as_others(tmp_path: Path) -> None:
+    long = "é" * 300
+    keys = [f"{long}1/{long}.jpg", f"{long}2/{long}.jpg", "a\x01\x0b\uffff&<.jpg"]
+    outcomes = [Outcome.success(Photo(key, f"/p/{key}"), TWO_FACES) for key in keys]
+    written(tmp_path, ["voc", "yolo", "coco"], outcomes)
+    found = sorted((tmp_path / "voc/Annotations").rglob("*.xml"))
+    assert len(found) == len({path.relative_to(tmp_path) for path in found}) == 3
+    names = [ElementTree.parse(path).findtext("filename") for path in found]
+    assert "a\ufffd\ufffd\ufffd&<.jpg" in names
+    assert len(list((tmp_path / "yolo/labels").rglob("*.txt"))) == 3
+
+
 def test_duckdb_and_pandas_load_parquet(tmp_path: Path) -> None:
     output = written(tmp_path, ["parquet"])
     photos, faces = output / "parquet/photos/*.parquet", output / "parquet/faces/*.parquet"

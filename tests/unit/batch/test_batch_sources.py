@@ -1,17 +1,22 @@
+import gzip
+import os
 from pathlib import Path
 
 import pytest
 
 from featherface_batch.errors import SourceError, UsageError
+from featherface_batch.fetch import fetch
+from featherface_batch.plan import plan_partition, read_part
 from featherface_batch.s3 import S3Address, S3Options
 from featherface_batch.sources import FolderSource, open_source
+from featherface_batch.storage import LocalStorage
 
 
 def make(folder: Path, *names: str) -> Path:
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode())
+        path.write_bytes(os.fsencode(name))
     return folder
 
 
@@ -48,6 +53,38 @@ def test_links_to_photos_are_followed_and_circles_are_not(tmp_path: Path) -> Non
         ("gone.jpg", None),
         ("link.jpg", 5),
     ]
+
+
+def test_a_name_of_another_code_page_costs_nobody_anything(tmp_path: Path) -> None:
+    folder = make(tmp_path / "photos", "ok é%.jpg")
+    strange = os.fsdecode(b"caf\xe9 %.jpg")
+    make(folder / os.fsdecode(b"\xfcber"), strange)
+    storage = LocalStorage(tmp_path / "out")
+    (part,) = plan_partition(FolderSource(folder), "", 0, storage)
+    (shard,) = read_part(part.name, storage)
+    assert {photo.key for photo in shard.photos} == {"ok é%.jpg", "%FCber/caf%E9%20%25.jpg"}
+    fetched = {fetch(photo, S3Options(), max_bytes=99, deadline=0) for photo in shard.photos}
+    assert fetched == {"ok é%.jpg".encode(), os.fsencode(strange)}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("latin.csv", "path\ncafé.jpg\n".encode("latin-1"), "must be text in UTF-8"),
+        ("cut.csv.gz", gzip.compress(b"path\n" + b"a.jpg\n" * 999)[:-9], "cannot be read to its end"),
+        ("cut.jsonl.gz", gzip.compress(b'{"path": "a.jpg"}\n' * 999)[:-9], "cannot be read to its end"),
+        ("spoilt.csv.gz", gzip.compress(b"path\na.jpg\n")[:-8] + bytes(8), "cannot be read to its end"),
+        ("half.jsonl", b'{"path": "\\ud800.jpg"}\n', "row 1 of .* holds half a character"),
+        ("deep.jsonl", b"[" * 100_000, "line 1 of .* is not JSON"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_is_named_with_the_reason(
+    tmp_path: Path, name: str, content: bytes, reason: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    source = open_source(str(tmp_path / name), S3Options())
+    with pytest.raises(SourceError, match=reason):
+        list(source.photos(""))
 
 
 def test_a_source_that_is_not_there_is_refused(tmp_path: Path) -> None:
