@@ -75,6 +75,7 @@ attributes = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(attributes)
 def test_attributes_of_every_kind(value: object) -> None:
     node = oh.make_node("Identity", ["x"], ["y"])
@@ -84,6 +85,7 @@ def test_attributes_of_every_kind(value: object) -> None:
     )
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 4), max_size=4),
     st.sampled_from([np.float32, np.int64, np.int32, np.uint8, np.float16, np.float64, np.bool_]),

@@ -350,6 +350,7 @@ def test_a_teacher_can_not_see_less_than_nothing_of_the_crops():
         DistillationSettings(enlarge=0)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40))
 def test_an_ignored_region_covers_what_lies_in_it_or_is_like_it(seed, count):
     regions, owners = random_faces(seed, count)

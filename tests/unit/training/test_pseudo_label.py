@@ -240,6 +240,7 @@ def test_heads_of_another_layout_say_what_was_expected(tmp_path):
             read_heads(tmp_path / "a.mat")
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 900), st.floats(0, 900)), min_size=1, max_size=12))
 def test_heads_take_more_room_where_they_stand_apart(rows):
     heads = np.array(rows)
