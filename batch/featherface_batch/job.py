@@ -88,7 +88,7 @@ class JobConfig:
     Raises
     ------
     UsageError
-        A number is out of its range.
+        A number is out of its range, or a place is no text.
     """
 
     source: str

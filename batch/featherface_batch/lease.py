@@ -66,11 +66,11 @@ class _Sign:
         if self.pid == os.getpid():
             return self.holder not in _held
         try:
-            os.kill(self.pid, 0)
+            # not ours to signal: it lives
+            with suppress(PermissionError):
+                os.kill(self.pid, 0)
         except ProcessLookupError:
             return True
-        except PermissionError:
-            return False
         return False
 
 
@@ -178,7 +178,7 @@ def _who(sign: _Sign) -> str:
 
 def _machine() -> str:
     """Return what tells machines, and containers with process numbers of their own, apart."""
-    parts = [socket.gethostname(), f"{uuid.getnode():x}"]
+    parts = [socket.gethostname()]
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
         parts.append(os.readlink("/proc/self/ns/pid"))

@@ -134,23 +134,23 @@ class RayJobs:
 
     def find(self, job_id: str) -> str | None:
         """Return the job's id, which is its name, if the server knows it."""
-        try:
-            self._call("GET", f"{_RAY_JOBS}{_name(job_id)}")
-        except JobNotFoundError:
-            return None
-        return _name(job_id)
+        name = _name(job_id)
+        return None if self._look(name) is None else name
 
     def state(self, backend_id: str) -> JobState | None:
         """Return the job's state; a cluster that was made anew remembers none of the old one's jobs."""
-        try:
-            return _RAY_STATES[str(self._call("GET", f"{_RAY_JOBS}{backend_id}")["status"])]
-        except JobNotFoundError:
-            return None
+        job = self._look(backend_id)
+        return None if job is None else _RAY_STATES[str(job["status"])]
 
     def stop(self, backend_id: str) -> None:
         """Ask the job to end."""
         with suppress(JobNotFoundError):
             self._call("POST", f"{_RAY_JOBS}{backend_id}/stop")
+
+    def _look(self, backend_id: str) -> dict[str, Any] | None:
+        with suppress(JobNotFoundError):
+            return self._call("GET", f"{_RAY_JOBS}{backend_id}")
+        return None
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
