@@ -39,7 +39,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES | TEXTS, inner, max_size=5),
     max_leaves=12,
 )
-SMALL = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SMALL = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PATHS = st.sampled_from(["/v1/detect", "/v1/detect/batch"])
 
 

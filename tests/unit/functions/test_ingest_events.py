@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.events import Change, read_changes
@@ -40,7 +40,6 @@ def only(body: str) -> Change:
     return change
 
 
-@settings(deadline=None)
 @given(KEYS)
 def test_any_key_comes_through_both_shapes(key: str) -> None:
     assert only(notification(key)).key == key
@@ -117,7 +116,6 @@ def test_what_is_no_event_of_s3_is_refused(body: str) -> None:
         read_changes(body)
 
 
-@settings(deadline=None)
 @given(
     st.text("0123456789abcdef", min_size=1, max_size=34), st.text("0123456789abcdef", min_size=1, max_size=34)
 )

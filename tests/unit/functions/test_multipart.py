@@ -3,7 +3,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from urllib3.filepost import encode_multipart_formdata
 
@@ -15,7 +15,6 @@ CONTENTS = st.binary(max_size=300) | st.lists(
 ).map(b"".join)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["image", "model", "ä b"]), CONTENTS), max_size=4))
 def test_a_form_comes_apart_as_it_was_put_together(fields: list[tuple[str, bytes]]) -> None:
     boundary = "bound"
@@ -24,7 +23,6 @@ def test_a_form_comes_apart_as_it_was_put_together(fields: list[tuple[str, bytes
     assert read_parts(body, content_type) == [Part(name, content) for name, content in fields]
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_form_or_a_request_error(body: bytes) -> None:
     with contextlib.suppress(RequestError):

@@ -10,7 +10,7 @@ from typing import Any
 import hypothesis.strategies as st
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from featherface import DETECTIONS_SCHEMA, BoundingBox, Detections, Face, Landmarks, Point
 
@@ -32,7 +32,6 @@ def detections(draw: st.DrawFn) -> Detections:
     return Detections(width, height, faces)
 
 
-@settings(deadline=None)
 @given(detections())
 def test_json_form_is_valid_and_stable(result: Detections) -> None:
     form = json.loads(json.dumps(result.to_dict(), allow_nan=False))
@@ -40,7 +39,6 @@ def test_json_form_is_valid_and_stable(result: Detections) -> None:
     assert Detections.from_dict(form).to_dict() == form
 
 
-@settings(deadline=None)
 @given(detections())
 def test_json_form_is_close_to_the_values(result: Detections) -> None:
     for face, copied in zip(result.faces, Detections.from_dict(result.to_dict()).faces, strict=True):
@@ -49,7 +47,6 @@ def test_json_form_is_close_to_the_values(result: Detections) -> None:
         assert copied.landmarks.nose.x == pytest.approx(face.landmarks.nose.x, abs=0.0051)
 
 
-@settings(deadline=None)
 @given(detections())
 def test_ratios_are_parts_of_the_photo(result: Detections) -> None:
     for face in result.to_dict()["faces"]:
@@ -57,7 +54,6 @@ def test_ratios_are_parts_of_the_photo(result: Detections) -> None:
         assert face["box_ratio"]["height"] * result.height == pytest.approx(face["box"]["height"], abs=0.01)
 
 
-@settings(deadline=None)
 @given(detections())
 def test_value_objects_compare_hash_and_pickle(result: Detections) -> None:
     twin = pickle.loads(pickle.dumps(result))

@@ -332,7 +332,7 @@ def test_no_area() -> None:
         decode(header)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(kind=st.sampled_from(list(FORMATS)), at=st.floats(0, 1), garbage=st.binary(min_size=1, max_size=12))
 def test_corruption_gives_pixels_or_a_coded_error(kind: str, at: float, garbage: bytes) -> None:
     data = bytearray(_saved(_corruptible(), kind))

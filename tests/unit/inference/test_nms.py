@@ -6,7 +6,7 @@ import cv2
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from featherface.nms import SAME_FACE, non_maximum_suppression, suppress_and_vote
 
@@ -39,7 +39,6 @@ def candidates(draw: st.DrawFn) -> tuple[list[list[float]], list[float]]:
     return boxes, [draw(st.integers(0, 9)) / 10 for _ in range(count)]
 
 
-@settings(deadline=None)
 @given(candidates(), st.sampled_from([0.0, 0.25, 0.4, 0.5, 0.75, 1.0]))
 def test_against_the_naive_formulation(
     found: tuple[list[list[float]], list[float]], threshold: float
@@ -49,7 +48,6 @@ def test_against_the_naive_formulation(
     assert kept.tolist() == naive(boxes, scores, threshold)
 
 
-@settings(deadline=None)
 @given(candidates(), st.integers(0, 10))
 def test_a_limit_cuts_the_end_off(found: tuple[list[list[float]], list[float]], limit: int) -> None:
     boxes, scores = np.array(found[0]).reshape(-1, 4), np.array(found[1])
@@ -76,7 +74,6 @@ def test_no_box() -> None:
 # ---------------------------------------------------------------- votes
 
 
-@settings(deadline=None)
 @given(candidates(), st.sampled_from([0.6, 0.75, 1.0]))
 def test_nothing_is_soft_where_boxes_of_one_face_may_stay(
     found: tuple[list[list[float]], list[float]], threshold: float
@@ -87,7 +84,6 @@ def test_nothing_is_soft_where_boxes_of_one_face_may_stay(
     assert [one.score for one in elected] == [scores[one.best] for one in elected]
 
 
-@settings(deadline=None)
 @given(candidates(), st.sampled_from([0.0, 0.25, 0.4, 0.5]))
 def test_soft_suppression_against_opencv(
     found: tuple[list[list[float]], list[float]], threshold: float
@@ -116,7 +112,6 @@ def test_soft_suppression_against_opencv(
     assert {int(one.best): one.score for one in elected} == pytest.approx(left, abs=1e-5)
 
 
-@settings(deadline=None)
 @given(candidates(), st.sampled_from([0.0, 0.4, 0.75, 1.0]), st.integers(0, 10), st.integers(0, 9))
 def test_what_is_left_is_kept_best_first_down_to_the_least(
     found: tuple[list[list[float]], list[float]], threshold: float, limit: int, tenths: int
@@ -135,7 +130,6 @@ def test_what_is_left_is_kept_best_first_down_to_the_least(
     assert [(one.best, one.score, one.voters.tolist()) for one in elected] == expected
 
 
-@settings(deadline=None)
 @given(candidates(), st.sampled_from([0.0, 0.4, 0.75, 1.0]))
 def test_voters_agree_with_the_box_they_vote_for_and_vote_once(
     found: tuple[list[list[float]], list[float]], threshold: float

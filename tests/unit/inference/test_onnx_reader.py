@@ -75,7 +75,6 @@ attributes = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(attributes)
 def test_attributes_of_every_kind(value: object) -> None:
     node = oh.make_node("Identity", ["x"], ["y"])
@@ -85,7 +84,6 @@ def test_attributes_of_every_kind(value: object) -> None:
     )
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 4), max_size=4),
     st.sampled_from([np.float32, np.int64, np.int32, np.uint8, np.float16, np.float64, np.bool_]),
@@ -181,13 +179,13 @@ def _attempt(data: bytes) -> None:
         describe(data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=400))
 def test_noise_gives_an_integrity_error(data: bytes) -> None:
     _attempt(data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(name=st.sampled_from(MODELS), data=st.data())
 def test_corruption_gives_an_answer_or_an_integrity_error(
     name: str, data: st.DataObject, files: dict[str, Path]
@@ -209,7 +207,7 @@ def test_corruption_gives_an_answer_or_an_integrity_error(
     _attempt(bytes(content))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_rewired_graphs_give_an_answer_or_an_integrity_error(
     data: st.DataObject, files: dict[str, Path]

@@ -5,14 +5,13 @@ import math
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from featherface.priors import decode_boxes, decode_landmarks, make_priors
 
 SIDES = st.integers(1, 12).map(lambda n: 32 * n)
 
 
-@settings(deadline=None)
 @given(SIDES, SIDES)
 def test_priors_against_loops(height: int, width: int) -> None:
     """The formulation of the original code: for each level, row, column and size."""
@@ -36,7 +35,6 @@ def test_priors_are_cached_and_read_only() -> None:
         priors[0, 0] = 1
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_decoding_against_scalars(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -6,7 +6,7 @@ import cv2
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from PIL import Image
 
 from featherface.images import decode
@@ -15,7 +15,6 @@ from featherface.resize import FITS, MEAN_BGR, SIZES, STRIDE, Fit, plan, to_mode
 SIDES = st.integers(1, 12_000)
 
 
-@settings(deadline=None)
 @given(SIDES, SIDES, st.sampled_from(SIZES), st.sampled_from(FITS))
 def test_geometry(width: int, height: int, size: int, fit: Fit) -> None:
     transform = plan(width, height, size, fit)
@@ -34,7 +33,6 @@ def test_geometry(width: int, height: int, size: int, fit: Fit) -> None:
     assert abs(transform.scaled_height - max(1, height * scale)) <= 0.5
 
 
-@settings(deadline=None)
 @given(SIDES, SIDES, st.sampled_from(SIZES))
 def test_corners_map_to_corners(width: int, height: int, size: int) -> None:
     transform = plan(width, height, size, "long_side")
@@ -42,7 +40,6 @@ def test_corners_map_to_corners(width: int, height: int, size: int) -> None:
     np.testing.assert_allclose(transform.to_photo(corners), [[0, 0, width, height]], rtol=1e-12)
 
 
-@settings(deadline=None)
 @given(SIDES, SIDES, st.sampled_from(SIZES), st.lists(st.floats(-500, 2000), min_size=10, max_size=10))
 def test_way_back_axis_by_axis(width: int, height: int, size: int, numbers: list[float]) -> None:
     transform = plan(width, height, size, "square")

@@ -83,7 +83,7 @@ def test_facts_can_be_written_down(name: str, published: Callable[[str], bytes])
     assert set(ARCHITECTURES[name]) <= set(facts)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(MODELS), where=st.floats(0, 1), bit=st.integers(0, 7))
 def test_one_flipped_bit(name: str, where: float, bit: int, tmp_path: Path, manifest: Manifest) -> None:
     source = manifest.package(name).file("fp32").path

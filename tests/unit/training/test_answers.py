@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from hypothesis import given, settings  # noqa: E402
+from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from featherface_training.losses.answers import Detections, answers_loss  # noqa: E402
@@ -42,7 +42,6 @@ def pulls(boxes, margins, detections, *, faces=NO_FACES, matched=(), unknown=Tru
     return loss.item(), (-margin.grad[0]).tolist()
 
 
-@settings(deadline=None)
 @given(score=st.floats(0.06, 0.94), temperature=st.sampled_from([1.0, 2.0, 4.0]))
 def test_who_believes_as_much_as_the_detector_has_nothing_to_learn(score, temperature):
     margin = torch.logit(torch.tensor(score)).item()
@@ -51,7 +50,6 @@ def test_who_believes_as_much_as_the_detector_has_nothing_to_learn(score, temper
     assert pull == pytest.approx(0, abs=1e-4)
 
 
-@settings(deadline=None)
 @given(score=st.floats(0.06, 0.94), belief=st.floats(0.03, 0.97))
 def test_a_box_is_pulled_towards_the_detectors_confidence(score, belief):
     margin = torch.logit(torch.tensor(belief)).item()

@@ -81,7 +81,7 @@ def draw(width, height, box):
     return pixels
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 10_000),
     st.sampled_from([(320, 240), (240, 400), (300, 300)]),
@@ -109,7 +109,7 @@ def test_boxes_stay_on_their_faces_through_crop_zoom_and_flip(seed, shape, scale
             np.testing.assert_allclose(out[0], found, atol=2.5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(90, 200))
 def test_a_close_up_is_filled_by_the_largest_face(seed, side):
     rng = np.random.default_rng(seed)
@@ -145,7 +145,7 @@ def test_small_crops_and_photos_without_faces_have_no_close_ups():
     assert not np.array_equal(cut(photo, 320), cut(photo, 320, close_up=1.0, close_up_from=320))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @example(5986, (320, 240), 1.0)
 @example(903, (240, 400), 0.5)
 @given(
@@ -247,7 +247,7 @@ def test_a_mosaic_keeps_each_photos_labels_in_its_quarter():
     assert centres.tolist() == [[50, 50], [150, 50], [50, 150], [150, 150]]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1, 300), st.integers(1, 20), st.lists(st.sampled_from([32, 64, 96]), min_size=1, max_size=4)
 )

@@ -58,7 +58,7 @@ def scene(seed):
     return predictions, truth
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 10_000))
 def test_the_protocol_equals_a_slow_restatement(seed):
     predictions, truth = scene(seed)

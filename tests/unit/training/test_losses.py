@@ -58,7 +58,7 @@ def slow_match(boxes, owners, image):
     return result
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), st.integers(0, 6))
 def test_matching_equals_a_slow_formulation(seed, count):
     boxes, owners = random_faces(seed, count)
@@ -350,7 +350,6 @@ def test_a_teacher_can_not_see_less_than_nothing_of_the_crops():
         DistillationSettings(enlarge=0)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40))
 def test_an_ignored_region_covers_what_lies_in_it_or_is_like_it(seed, count):
     regions, owners = random_faces(seed, count)

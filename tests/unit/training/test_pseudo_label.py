@@ -50,7 +50,7 @@ boxes = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(boxes, max_size=6), st.lists(boxes, max_size=6))
 def test_every_doubt_is_answered_and_one_detector_never_suffices(first, second):
     a, b = found(*first), found(*second)
@@ -240,7 +240,6 @@ def test_heads_of_another_layout_say_what_was_expected(tmp_path):
             read_heads(tmp_path / "a.mat")
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 900), st.floats(0, 900)), min_size=1, max_size=12))
 def test_heads_take_more_room_where_they_stand_apart(rows):
     heads = np.array(rows)

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
@@ -132,7 +132,6 @@ boxes = st.lists(st.tuples(*[st.floats(1, 90, width=32)] * 4), min_size=1, max_s
 )
 
 
-@settings(deadline=None)
 @given(candidates(), boxes)
 def test_the_best_of_each_group_are_what_suppression_keeps_and_the_protocol_counts(found, faces):
     truth = by_height(faces)

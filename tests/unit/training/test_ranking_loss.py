@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
@@ -51,7 +51,6 @@ boxes = st.lists(st.tuples(numbers, numbers, numbers, numbers), min_size=1, max_
 )
 
 
-@settings(deadline=None)
 @given(boxes, boxes, st.data())
 def test_what_overlaps_enough_is_what_the_protocol_counts(detections, faces, data):
     ways = st.lists(st.booleans(), min_size=len(faces), max_size=len(faces))
