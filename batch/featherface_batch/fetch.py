@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import closing
-from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes
 
 from featherface import ImageTooLargeError
 from featherface_batch.errors import (
@@ -17,13 +14,13 @@ from featherface_batch.errors import (
     PhotoError,
     TimeoutPhotoError,
 )
+from featherface_batch.local import local_path
 from featherface_batch.records import Photo
 from featherface_batch.s3 import S3Address, S3Options, is_s3, s3_client, s3_reason
 
 __all__ = ["fetch"]
 
 _CHUNK: Final = 256 * 1024
-_FILE: Final = "file://"
 
 
 def fetch(photo: Photo, options: S3Options, *, max_bytes: int, deadline: float) -> bytes:
@@ -51,7 +48,7 @@ def fetch(photo: Photo, options: S3Options, *, max_bytes: int, deadline: float) 
 
 
 def _fetch_local(photo: Photo, max_bytes: int) -> bytes:
-    path = _path(photo.location)
+    path = local_path(photo.location)
     try:
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
@@ -64,12 +61,6 @@ def _fetch_local(photo: Photo, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise _too_large(photo, path.stat().st_size, max_bytes)
     return data
-
-
-def _path(location: str) -> Path:
-    if location.startswith(_FILE):
-        return Path(os.fsdecode(unquote_to_bytes(location.removeprefix(_FILE))))
-    return Path(location)
 
 
 def _fetch_s3(photo: Photo, options: S3Options, max_bytes: int, deadline: float) -> bytes:

@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from featherface_batch.errors import SourceError
-from featherface_batch.records import Photo, is_text
+from featherface_batch.local import key_of, location_of
+from featherface_batch.records import Photo
 from featherface_batch.sources.naming import looks_like_photo
 
 __all__ = ["FolderSource"]
@@ -56,11 +56,7 @@ class FolderSource:
 
     def _photo(self, entry: os.DirEntry[str]) -> Photo:
         path = Path(entry.path)
-        key, location = path.relative_to(self.folder).as_posix(), entry.path
-        if not is_text(location):
-            # A name on a disk is bytes; those of a code page of old days are kept as a URI keeps them.
-            key, location = quote(os.fsencode(key)), path.absolute().as_uri()
-        return Photo(key, location, _size(entry))
+        return Photo(key_of(path.relative_to(self.folder)), location_of(path), _size(entry))
 
 
 def _size(entry: os.DirEntry[str]) -> int | None:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from featherface_batch.errors import SourceError
+from featherface_batch.local import from_file_uri, key_of, location_of
 from featherface_batch.records import Photo, is_text
 from featherface_batch.s3 import S3Options, is_s3
 from featherface_batch.sources.reading import columnar_rows, csv_rows, json_rows, open_file
@@ -49,7 +50,7 @@ class ManifestSource:
     A row names its photo in ``source-ref``, ``location``, ``uri``, ``url``, ``path``, ``file_name``,
     ``filename``, ``image`` or ``photo``, or in ``bucket`` and ``key``. A CSV file without such a heading has
     one column with the location, or two with bucket and key. Relative locations start at the manifest's own
-    folder. A photo that is named twice is annotated once.
+    folder; ``file://`` URIs mean this machine. A photo that is named twice is annotated once.
 
     Parameters
     ----------
@@ -120,9 +121,12 @@ class ManifestSource:
             )
         if is_s3(location):
             return Photo(location.removeprefix("s3://"), location, size)
+        if path := from_file_uri(location):
+            return Photo(key_of(path), location_of(path), size)
         if "://" in location:
             raise SourceError(
-                f"row {number} of {self.place} must be a path or s3://bucket/key; got {location}"
+                f"row {number} of {self.place} must be a path, file:///path or s3://bucket/key; "
+                f"got {location}"
             )
         return Photo(location, self._beside(location), size)
 

@@ -141,7 +141,8 @@ def test_a_photo_that_is_named_twice_is_annotated_once(tmp_path: Path) -> None:
         ("list.jsonl", b"{oops\n", "line 1 of .* is not JSON"),
         ("list.jsonl", b"[1]\n", "line 1 of .* must be a JSON object, got list"),
         ("list.parquet", b"PAR?", "is not a parquet file"),
-        ("list.csv", b"url\nftp://host/a.jpg\n", "must be a path or s3://bucket/key; got ftp"),
+        ("list.csv", b"url\nftp://host/a.jpg\n", "must be a path, file:///path or s3://bucket/key; got ftp"),
+        ("list.csv", b"url\nfile://host/a.jpg\n", "must be a path, file:///path or .*; got file://host"),
     ],
 )
 def test_a_manifest_that_cannot_be_read_says_where(

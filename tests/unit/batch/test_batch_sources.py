@@ -1,4 +1,5 @@
 import gzip
+import json
 import os
 from pathlib import Path
 
@@ -65,6 +66,18 @@ def test_a_name_of_another_code_page_costs_nobody_anything(tmp_path: Path) -> No
     assert {photo.key for photo in shard.photos} == {"ok é%.jpg", "%FCber/caf%E9%20%25.jpg"}
     fetched = {fetch(photo, S3Options(), max_bytes=99, deadline=0) for photo in shard.photos}
     assert fetched == {"ok é%.jpg".encode(), os.fsencode(strange)}
+
+
+def test_a_manifest_may_name_photos_as_outputs_do(tmp_path: Path) -> None:
+    folder = make(tmp_path / "photos", "a b.jpg", os.fsdecode(b"caf\xe9.jpg"))
+    photos = list(FolderSource(folder).photos(""))
+    places = [*(photo.location for photo in photos), f"file://localhost{folder}/a%20b.jpg"]
+    (tmp_path / "list.jsonl").write_text("".join(json.dumps({"location": place}) + "\n" for place in places))
+    named = list(open_source(str(tmp_path / "list.jsonl"), S3Options()).photos(""))
+    assert [photo.location for photo in named] == [photo.location for photo in photos], "none twice"
+    assert {photo.key for photo in named} == {f"{folder}/a b.jpg", f"{folder}/caf%E9.jpg"}
+    for photo in named:
+        fetch(photo, S3Options(), max_bytes=99, deadline=0)
 
 
 @pytest.mark.parametrize(
