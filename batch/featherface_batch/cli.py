@@ -9,6 +9,7 @@ from typing import Any
 
 from featherface import load_settings
 from featherface_batch.errors import BatchError, OutputMismatchError, SourceError, UsageError
+from featherface_batch.stopping import Terminated, interrupted_by_sigterm
 
 __all__ = ["command"]
 
@@ -93,13 +94,15 @@ def _run(args: argparse.Namespace) -> int:
     from featherface_batch.job import annotate
 
     try:
-        summary = annotate(_config(args))
+        with interrupted_by_sigterm():
+            summary = annotate(_config(args))
     except BatchError as error:
         print(f"featherface: error: {error} [{error.code}]", file=sys.stderr)
         return 2 if isinstance(error, UsageError | SourceError | OutputMismatchError) else 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("featherface: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        # as shells count: 128 and the signal
+        return 143 if isinstance(stop, Terminated) else 130
     rate = summary.annotated / summary.seconds if summary.seconds else 0.0
     print(
         f"{summary.photos} photos: {summary.faces} faces, {summary.errors} errors. "

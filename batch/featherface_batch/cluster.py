@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Final
 
 from featherface_batch.notices import without_line
+from featherface_batch.stopping import same_sigterm
 
 __all__ = ["UNREAD", "nodes", "ray_session"]
 
@@ -67,12 +68,13 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
     if found:
         _LOGGER.info("using the Ray that this process is connected to")
     elif address is not None:
-        ray.init(address=address, logging_level=logging.ERROR)
+        with same_sigterm():
+            ray.init(address=address, logging_level=logging.ERROR)
     else:
         _LOGGER.info("starting Ray, which takes some seconds")
         # Ray Data wants it, and until Ray's processes have started, this one only waits.
         threading.Thread(target=import_module, args=("pandas",), daemon=True).start()
-        with without_line(_NOTICE):
+        with without_line(_NOTICE), same_sigterm():
             ray.init(
                 address="local",
                 num_cpus=cpus,

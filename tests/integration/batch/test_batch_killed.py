@@ -102,3 +102,30 @@ def test_killed_twice_and_resumed_a_run_is_exact(many: Path, tmp_path: Path) -> 
     assert rows == sorted(path.name for path in many.iterdir())
     assert (output / "errors.jsonl").read_text() == ""
     assert json.loads((output / "_SUCCESS").read_text())["photos"] == PHOTOS
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_asked_to_end_a_run_says_so_and_leaves_nothing_behind(
+    many: Path, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    output = tmp_path / "out"
+    command = [
+        Path(sys.executable).parent / "featherface",
+        "annotate",
+        many,
+        "--output",
+        output,
+        "--cpus",
+        "1",
+    ]
+    with (tmp_path / "said").open("wb") as said:
+        run = subprocess.Popen(command, stderr=said)
+    wait_for(lambda: finished(output), run)
+    run.send_signal(number)
+    assert run.wait(timeout=60) == status
+    lines = (tmp_path / "said").read_text().splitlines()
+    assert lines[-1] == "featherface: stopped; the same command goes on from here"
+    assert not any(word in line for line in lines for word in ("Traceback", "SIGTERM received"))
+    assert json.loads((output / "progress.json").read_text())["state"] == "stopped"
+    assert not (output / "_work/lease.json").exists()
+    assert not (output / "_SUCCESS").exists()
