@@ -22,8 +22,9 @@ from featherface_batch.lease import Lease
 from featherface_batch.ledger import Ledger
 from featherface_batch.limits import ErrorLimit
 from featherface_batch.manifest import MANIFEST_NAME, Work, make_manifest
-from featherface_batch.pipeline import make_plan, run_plan
+from featherface_batch.pipeline import run_plan
 from featherface_batch.plan import Plan
+from featherface_batch.planning import make_plan
 from featherface_batch.pool import Limits, Pool, choose_pool
 from featherface_batch.progress import Progress
 from featherface_batch.records import Tally, is_text, write_json

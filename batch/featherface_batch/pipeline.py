@@ -12,46 +12,23 @@ from featherface_batch.errors import WorkerError
 from featherface_batch.heap import keep_freed_memory
 from featherface_batch.isolation import annotate_isolated
 from featherface_batch.ledger import Ledger
-from featherface_batch.plan import Part, Plan, Shard, plan_partition, read_part
+from featherface_batch.plan import PART_PHOTOS, Plan, Shard, read_part
 from featherface_batch.pool import Kind, Pool
 from featherface_batch.records import Photo, Tally
-from featherface_batch.sources import Source
 from featherface_batch.worker import Worker, WorkerConfig
 
-__all__ = ["make_plan", "run_plan"]
+__all__ = ["run_plan"]
 
 # Shards at a time in one worker: while one is searched, the one before it is committed and the photos of the
 # one behind it are fetched.
 _SHARDS_PER_WORKER = 3
 # Tasks that read parts want processes of their own, which take longer to start than a few parts to be read.
-_PARTS_READ_HERE = 4
+_PARTS_READ_HERE = 16
+_PHOTOS_READ_HERE = 4 * PART_PHOTOS
 # Another worker is asked for when this part of the places in those that there are is taken. Above what a full
 # pool can have (a shard more than places), there would never be a second worker; at two thirds a full pool
 # doubles until it has what it may have.
 _TAKEN_PLACES_TO_GROW = 2 / 3
-
-
-def make_plan(source: Source, ledger: Ledger) -> Plan:
-    """List a source, its partitions side by side, into a plan in the run's output."""
-    from ray import data
-
-    partitions = source.partitions()
-    storage = ledger.storage
-    if len(partitions) == 1:
-        plan = Plan(tuple(plan_partition(source, partitions[0], 0, storage)))
-    else:
-
-        def list_one(row: dict[str, Any]) -> list[dict[str, Any]]:
-            found = plan_partition(source, row["partition"], row["index"], storage)
-            return [{"name": part.name, "photos": part.photos, "shards": part.shards} for part in found]
-
-        rows = [{"index": index, "partition": name} for index, name in enumerate(partitions)]
-        listed = (
-            data.from_items(rows, override_num_blocks=len(rows)).flat_map(list_one, num_cpus=0.5).take_all()
-        )
-        plan = Plan(tuple(Part(**row) for row in sorted(listed, key=lambda row: row["name"])))
-    ledger.save_plan(plan)
-    return plan
 
 
 def run_plan(
@@ -120,7 +97,7 @@ def _shards(
     parts = [{"part": part.name} for part in plan.parts]
     if back:
         parts.reverse()
-    if len(parts) <= _PARTS_READ_HERE:
+    if len(parts) <= _PARTS_READ_HERE and plan.photos <= _PHOTOS_READ_HERE:
         shards = [shard for part in parts for shard in unfinished(part)]
         dataset: data.Dataset = data.from_items(shards, override_num_blocks=max(1, len(shards)))
     else:

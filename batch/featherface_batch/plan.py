@@ -8,7 +8,7 @@ one does not drown in small files. The last ones shrink again, so that all worke
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from typing import Any, Final
@@ -18,10 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from featherface_batch.records import Photo
-from featherface_batch.sources import Source
 from featherface_batch.storage import Storage
 
-__all__ = ["PART_PHOTOS", "Part", "Plan", "Shard", "plan_partition", "read_part", "shard_sizes"]
+__all__ = ["PART_PHOTOS", "Part", "Plan", "Shard", "plan_photos", "read_part", "shard_sizes"]
 
 PART_PHOTOS: Final = 65_536
 """Photos per file of the plan: a few MiB, read whole by one task."""
@@ -126,13 +125,13 @@ def shard_sizes(photos: int, number: int, *, ending: bool) -> list[int]:
     return sizes
 
 
-def plan_partition(source: Source, partition: str, index: int, storage: Storage) -> list[Part]:
-    """List one partition of a source into files of the plan.
+def plan_photos(photos: Iterable[Photo], index: int, storage: Storage) -> list[Part]:
+    """Write the photos of one partition of a source into files of the plan.
 
     Parameters
     ----------
-    source : Source
-    partition : str
+    photos : iterable of Photo
+        Taken as they come, never all in memory.
     index : int
         The partition's place in the source's list; keeps the names of the files apart.
     storage : Storage
@@ -144,7 +143,7 @@ def plan_partition(source: Source, partition: str, index: int, storage: Storage)
         Empty if the partition holds no photo.
     """
     parts: list[Part] = []
-    photos = iter(source.photos(partition))
+    photos = iter(photos)
     shards = 0
     while (first := next(photos, None)) is not None:
         tables: list[pa.Table] = []

@@ -40,7 +40,7 @@ def measure_planning(rows: int) -> dict[str, float]:
 
 
 def _plan(manifest: Path) -> dict[str, float]:
-    from featherface_batch.plan import plan_partition
+    from featherface_batch.plan import plan_photos
     from featherface_batch.s3 import S3Options
     from featherface_batch.sources import open_source
     from featherface_batch.storage import open_storage
@@ -49,7 +49,7 @@ def _plan(manifest: Path) -> dict[str, float]:
     source = open_source(str(manifest), options)
     output = manifest.parent / "run"
     started = time.monotonic()
-    parts = plan_partition(source, source.partitions()[0], 0, open_storage(str(output), options))
+    parts = plan_photos(source.photos(source.partitions()[0]), 0, open_storage(str(output), options))
     return {
         "seconds": time.monotonic() - started,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

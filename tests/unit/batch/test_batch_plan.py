@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from featherface_batch.plan import PART_PHOTOS, Part, Plan, plan_partition, read_part, shard_sizes
+from featherface_batch.plan import PART_PHOTOS, Part, Plan, plan_photos, read_part, shard_sizes
 from featherface_batch.records import Photo
 from featherface_batch.storage import LocalStorage
 
@@ -28,7 +28,7 @@ class CountedSource:
 @pytest.mark.parametrize("count", [1, 31, 32, 33, 1024, 5000])
 def test_every_photo_is_in_exactly_one_shard_in_order(tmp_path: Path, count: int) -> None:
     storage = LocalStorage(tmp_path)
-    parts = plan_partition(CountedSource(count), "", 3, storage)
+    parts = plan_photos(CountedSource(count).photos(""), 3, storage)
     shards = [shard for part in parts for shard in read_part(part.name, storage)]
     assert [photo for shard in shards for photo in shard.photos] == list(CountedSource(count).photos(""))
     assert Plan(tuple(parts)).photos == count
@@ -37,7 +37,7 @@ def test_every_photo_is_in_exactly_one_shard_in_order(tmp_path: Path, count: int
 
 
 def test_an_empty_partition_has_no_part(tmp_path: Path) -> None:
-    assert plan_partition(CountedSource(0), "", 0, LocalStorage(tmp_path)) == []
+    assert plan_photos(CountedSource(0).photos(""), 0, LocalStorage(tmp_path)) == []
 
 
 def test_a_size_that_the_listing_does_not_know_stays_unknown(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_size_that_the_listing_does_not_know_stays_unknown(tmp_path: Path) -> 
             yield Photo("b", "/b", 5)
 
     storage = LocalStorage(tmp_path)
-    (part,) = plan_partition(Unknown(2), "", 0, storage)
+    (part,) = plan_photos(Unknown(2).photos(""), 0, storage)
     (shard,) = read_part(part.name, storage)
     assert [photo.size for photo in shard.photos] == [None, 5]
 
@@ -71,7 +71,7 @@ def test_the_last_shards_of_a_partition_are_small_again() -> None:
 def test_memory_does_not_grow_with_the_number_of_photos(tmp_path: Path) -> None:
     def peak(count: int) -> int:
         tracemalloc.start()
-        parts = plan_partition(CountedSource(count), "", 0, LocalStorage(tmp_path / str(count)))
+        parts = plan_photos(CountedSource(count).photos(""), 0, LocalStorage(tmp_path / str(count)))
         _, highest = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert sum(part.photos for part in parts) == count

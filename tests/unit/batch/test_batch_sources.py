@@ -7,7 +7,7 @@ import pytest
 
 from featherface_batch.errors import SourceError, UsageError
 from featherface_batch.fetch import fetch
-from featherface_batch.plan import plan_partition, read_part
+from featherface_batch.plan import plan_photos, read_part
 from featherface_batch.s3 import S3Address, S3Options
 from featherface_batch.sources import FolderSource, open_source
 from featherface_batch.storage import LocalStorage
@@ -61,7 +61,7 @@ def test_a_name_of_another_code_page_costs_nobody_anything(tmp_path: Path) -> No
     strange = os.fsdecode(b"caf\xe9 %.jpg")
     make(folder / os.fsdecode(b"\xfcber"), strange)
     storage = LocalStorage(tmp_path / "out")
-    (part,) = plan_partition(FolderSource(folder), "", 0, storage)
+    (part,) = plan_photos(FolderSource(folder).photos(""), 0, storage)
     (shard,) = read_part(part.name, storage)
     assert {photo.key for photo in shard.photos} == {"ok é%.jpg", "%FCber/caf%E9%20%25.jpg"}
     fetched = {fetch(photo, S3Options(), max_bytes=99, deadline=0) for photo in shard.photos}
