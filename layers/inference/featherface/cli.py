@@ -66,8 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         extra = getattr(parsed, "extra", None)
         if extra is None:
             raise
-        hint = f"pip install 'featherface[{extra}]'"
-        print(f"featherface: error: this command needs {error.name}; install it: {hint}", file=sys.stderr)
+        print(f"featherface: error: this command needs {error.name}; {_how(extra)}", file=sys.stderr)
         return _USAGE
     except BrokenPipeError:
         # Whoever reads us has had enough, as `head` does. Python would complain once more at its end.
@@ -102,14 +101,18 @@ def _add_entry(subparsers: Any, entry: EntryPoint, wanted: str | None) -> None:
             subparsers.add_parser(entry.name, help=f"cannot be loaded: {error}")
             return
         raise _MissingCommandError(
-            f"{entry.name} cannot be loaded: {error}. Install what it needs, for instance "
-            f"pip install 'featherface[{_extra(entry)}]'"
+            f"{entry.name} cannot be loaded: {error}; perhaps {_how(_extra(entry))}"
         ) from error
 
 
 def _extra(entry: EntryPoint) -> str:
     """Return the optional dependencies of a package of this project; they carry its name."""
     return entry.value.partition(".")[0].removeprefix("featherface_")
+
+
+def _how(extra: str) -> str:
+    # Not by its name: whoever has it on an index, it is not ours.
+    return f"install FeatherFace with it: pip install '.[{extra}]' in the folder of its source"
 
 
 def _add_detect(subparsers: Any) -> None:

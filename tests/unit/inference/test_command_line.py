@@ -174,7 +174,7 @@ def test_a_broken_command_says_what_it_needs(name: str, run: Run, plugged: Path)
 def test_a_command_that_lacks_its_extra_says_how_to_install_it(run: Run, plugged: Path) -> None:
     code, _, err = run("late")
     assert code == 2
-    assert "needs a_package_that_is_not_installed; install it: pip install 'featherface[bulk]'" in err
+    assert "needs a_package_that_is_not_installed; install FeatherFace with it: pip install '.[bulk]'" in err
 
 
 def test_a_reader_that_leaves_early_gets_no_traceback(photo: Path) -> None:
