@@ -104,6 +104,11 @@ def test_killed_twice_and_resumed_a_run_is_exact(many: Path, tmp_path: Path) -> 
     assert json.loads((output / "_SUCCESS").read_text())["photos"] == PHOTOS
 
 
+def heed_ctrl_c() -> None:
+    # what a shell starts in the background ignores it, and so do the children
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_asked_to_end_a_run_says_so_and_leaves_nothing_behind(
     many: Path, tmp_path: Path, number: signal.Signals, status: int
@@ -119,7 +124,7 @@ def test_asked_to_end_a_run_says_so_and_leaves_nothing_behind(
         "1",
     ]
     with (tmp_path / "said").open("wb") as said:
-        run = subprocess.Popen(command, stderr=said)
+        run = subprocess.Popen(command, stderr=said, preexec_fn=heed_ctrl_c)
     wait_for(lambda: finished(output), run)
     run.send_signal(number)
     assert run.wait(timeout=60) == status
