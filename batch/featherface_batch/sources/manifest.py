@@ -50,7 +50,8 @@ class ManifestSource:
     A row names its photo in ``source-ref``, ``location``, ``uri``, ``url``, ``path``, ``file_name``,
     ``filename``, ``image`` or ``photo``, or in ``bucket`` and ``key``. A CSV file without such a heading has
     one column with the location, or two with bucket and key. Relative locations start at the manifest's own
-    folder; ``file://`` URIs mean this machine. A photo that is named twice is annotated once.
+    folder; ``file://`` URIs mean this machine, in a manifest that lies on it. A photo that is named twice is
+    annotated once.
 
     Parameters
     ----------
@@ -121,12 +122,14 @@ class ManifestSource:
             )
         if is_s3(location):
             return Photo(location.removeprefix("s3://"), location, size)
-        if path := from_file_uri(location):
-            return Photo(key_of(path), location_of(path), size)
+        # A manifest in a bucket may be a stranger's: it must not make workers read their machines' files.
+        local = None if is_s3(self.place) else from_file_uri(location)
+        if local is not None:
+            return Photo(key_of(local), location_of(local), size)
         if "://" in location:
+            places = "a path" if is_s3(self.place) else "a path, file:///path"
             raise SourceError(
-                f"row {number} of {self.place} must be a path, file:///path or s3://bucket/key; "
-                f"got {location}"
+                f"row {number} of {self.place} must be {places} or s3://bucket/key; got {location}"
             )
         return Photo(location, self._beside(location), size)
 

@@ -97,6 +97,12 @@ def test_a_manifest_of_any_kind_names_the_same_photos(
     assert listed(source) == [Photo("a/1.jpg", "s3://a/1.jpg", 7), Photo("b/2 é.jpg", "s3://b/2 é.jpg", 8)]
 
 
+def test_a_manifest_in_a_bucket_names_no_files_of_the_machine(bucket: Any, options: S3Options) -> None:
+    bucket("list.csv", b"path\nfile:///etc/passwd\n")
+    with pytest.raises(SourceError, match=r"row 1 of .* must be a path or s3://bucket/key; got file:///"):
+        keys(open_source("s3://photos/list.csv", options))
+
+
 def test_rekognitions_manifest(tmp_path: Path) -> None:
     row = {
         "source-ref": "s3://bucket/photo.jpg",
