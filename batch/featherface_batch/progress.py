@@ -10,6 +10,7 @@ import time
 from types import TracebackType
 from typing import Any, Final
 
+from featherface_batch.errors import RunInUseError
 from featherface_batch.records import Tally
 from featherface_batch.storage import Storage
 
@@ -94,7 +95,9 @@ class Progress:
     ) -> None:
         self._state = "complete" if error is None else "stopped"
         self._end_bar()
-        self._write()
+        # the file belongs to whoever took the run over
+        if not isinstance(error, RunInUseError):
+            self._write()
 
     def _end_bar(self) -> None:
         if self._ended is None:

@@ -16,6 +16,8 @@ import pytest
 
 from featherface_batch.errors import RunInUseError
 from featherface_batch.lease import LEASE_NAME, Lease
+from featherface_batch.progress import PROGRESS_NAME, Progress
+from featherface_batch.records import Tally
 from featherface_batch.storage import LocalStorage
 
 HOLD = """
@@ -148,3 +150,16 @@ def test_what_is_no_lease_keeps_nobody_out(storage: LocalStorage, written: bytes
     storage.write(LEASE_NAME, written)
     with Lease(storage, silent=600) as held:
         held.check()
+
+
+def test_who_lost_the_run_leaves_its_progress_to_the_other(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+
+    def lose() -> None:
+        with Progress(2, Tally(), storage):
+            storage.write(PROGRESS_NAME, b"theirs")
+            raise RunInUseError("taken over")
+
+    with pytest.raises(RunInUseError, match="taken over"):
+        lose()
+    assert storage.read(PROGRESS_NAME) == b"theirs"
