@@ -10,7 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,24 +34,30 @@ REFUSAL = b"<Error><Code>SlowDown</Code><Message>injected</Message></Error>"
 
 
 class Throttled:
-    """The emulator, but some requests of S3's are refused as S3 refuses a sudden ramp."""
+    """The emulator, but some requests of S3's are refused as S3 refuses a sudden ramp.
+
+    DynamoDB's come one at a time: the emulator reads an item, looks whether the condition holds and writes,
+    and between two environments a write that DynamoDB would have refused gets through.
+    """
 
     def __init__(self, seed: int) -> None:
         self._app = DomainDispatcherApplication(create_backend_app)
         self._dice = random.Random(seed)
+        self._one_at_a_time = threading.Lock()
         self.refused = Counter[str]()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         # its service stands in a request's signature
-        of_s3 = "/s3/aws4_request" in environ.get("HTTP_AUTHORIZATION", "")
-        if of_s3 and self._dice.random() < REFUSED:
+        signature = environ.get("HTTP_AUTHORIZATION", "")
+        if "/s3/aws4_request" in signature and self._dice.random() < REFUSED:
             self.refused[environ["REQUEST_METHOD"]] += 1
             # a body that is not read would be taken for the next request of the connection
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(REFUSAL)))]
             start_response("503 Slow Down", headers)
             return [REFUSAL]
-        return self._app(environ, start_response)
+        with self._one_at_a_time if "/dynamodb/aws4_request" in signature else nullcontext():
+            return self._app(environ, start_response)
 
 
 class KeptAlive(MotoRequestHandler):
