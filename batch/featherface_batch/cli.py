@@ -19,6 +19,7 @@ when every photo of the source has ended as one result or one coded error.
 
 examples:
   featherface annotate photos --output faces
+  featherface annotate s3://bucket/photos --output try --limit 200
   featherface annotate s3://bucket/photos --output s3://bucket/faces --format jsonl,coco
   featherface annotate photos --output faces --retry-errors
 """
@@ -44,7 +45,16 @@ def command(subparsers: Any) -> None:
     parser.add_argument(
         "--format", default="jsonl,coco", metavar="LIST", help="output formats (default %(default)s)"
     )
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="the first N photos only, to try before all of them"
+    )
     parser.add_argument("--endpoint-url", metavar="URL", help="of an S3 server that is not AWS")
+    parser.add_argument(
+        "--no-sign-request", action="store_true", help="read a bucket that is open to anyone, unsigned"
+    )
+    parser.add_argument(
+        "--requester-pays", action="store_true", help="agree to pay where a bucket's owner asks for it"
+    )
     parser.add_argument(
         "--profile", metavar="NAME", help="settings: production, edge_device, cloud_api or a YAML file"
     )
@@ -131,7 +141,13 @@ def _config(args: argparse.Namespace) -> Any:
             },
         ),
         formats=parse_formats(args.format),
-        s3=S3Options(endpoint_url=args.endpoint_url, timeout=args.timeout),
+        s3=S3Options(
+            endpoint_url=args.endpoint_url,
+            timeout=args.timeout,
+            anonymous=args.no_sign_request,
+            requester_pays=args.requester_pays,
+        ),
+        limit=args.limit,
         address=args.address,
         cpus=usable_cpus() if args.cpus is None else args.cpus,
         workers=Limits(args.worker_cpus, args.worker_gpus, args.max_workers, args.max_gpu_workers),

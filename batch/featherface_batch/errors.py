@@ -14,6 +14,7 @@
     └── PhotoError                 photo               one photo could not be annotated
         ├── MissingPhotoError      missing             it was listed, but is gone
         ├── DeniedPhotoError       access_denied       the credentials or permissions don't allow to read it
+        ├── ArchivedPhotoError     archived            it lies in an archive such as S3 Glacier
         ├── FetchError             fetch_failed        it could not be read for another reason
         ├── TimeoutPhotoError      timeout             it took longer than --timeout
         └── WorkerCrashError       worker_crash        it ended the process that worked on it
@@ -27,6 +28,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "ArchivedPhotoError",
     "BatchError",
     "DeniedPhotoError",
     "FetchError",
@@ -115,6 +117,12 @@ class DeniedPhotoError(PhotoError):
     """The credentials or permissions don't allow to read the photo."""
 
     code = "access_denied"
+
+
+class ArchivedPhotoError(PhotoError):
+    """The photo lies in an archive and must be restored before it can be read."""
+
+    code = "archived"
 
 
 class FetchError(PhotoError):

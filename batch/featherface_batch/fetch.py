@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from featherface import ImageTooLargeError
 from featherface_batch.errors import (
+    ArchivedPhotoError,
     DeniedPhotoError,
     FetchError,
     MissingPhotoError,
@@ -38,7 +39,7 @@ def fetch(photo: Photo, options: S3Options, *, max_bytes: int, deadline: float) 
     Raises
     ------
     PhotoError
-        It is missing, denied, slow or unreadable.
+        It is missing, denied, archived, slow or unreadable.
     ImageTooLargeError
         It has more than `max_bytes`.
     """
@@ -90,6 +91,8 @@ def _from_s3(photo: Photo, error: Exception) -> PhotoError:
     reason = s3_reason(error)
     if reason.missing:
         return MissingPhotoError(f"{photo.location} was listed, but is gone")
+    if reason.archived:
+        return ArchivedPhotoError(f"{photo.location} must be restored from its archive first: {reason.text}")
     if reason.denied:
         return DeniedPhotoError(f"{photo.location} may not be read: {reason.text}")
     if reason.timeout:

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import onnxruntime
@@ -30,7 +30,7 @@ from featherface_batch.progress import Progress
 from featherface_batch.records import Tally, is_text, write_json
 from featherface_batch.report import Gallery, render_report
 from featherface_batch.s3 import S3Options
-from featherface_batch.sources import Source, open_source
+from featherface_batch.sources import LimitedSource, Source, open_source
 from featherface_batch.storage import Storage, open_storage
 from featherface_batch.worker import WorkerConfig
 from featherface_batch.writing import write_all
@@ -67,6 +67,9 @@ class JobConfig:
     formats : tuple of str
         Of `featherface_batch.sinks.FORMATS`.
     s3 : S3Options
+        If they are anonymous, the source is read so; the output is always written with credentials.
+    limit : int, optional
+        Photos at most, the first of the source; all if omitted.
     address : str, optional
         Of a Ray cluster; an embedded Ray if omitted.
     cpus : int
@@ -97,6 +100,7 @@ class JobConfig:
     settings: Settings
     formats: tuple[str, ...] = ("coco", "jsonl")
     s3: S3Options = field(default_factory=S3Options)
+    limit: int | None = None
     address: str | None = None
     cpus: int = field(default_factory=usable_cpus)
     workers: Limits = field(default_factory=Limits)
@@ -115,6 +119,8 @@ class JobConfig:
                 raise UsageError(
                     f"{option} must be a name in UTF-8; got {place!r}. Rename it, or make a link"
                 )
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"--limit must be at least 1; got {self.limit}")
         if self.cpus < 1:
             raise UsageError(f"--cpus must be at least 1; got {self.cpus}")
         if not 0 < self.timeout < math.inf:
@@ -169,7 +175,9 @@ def annotate(config: JobConfig) -> JobSummary:
         The model is not the published one, or a setting is wrong.
     """
     source = open_source(config.source, config.s3)
-    storage = open_storage(config.output, config.s3)
+    if config.limit is not None:
+        source = LimitedSource(source, config.limit)
+    storage = open_storage(config.output, replace(config.s3, anonymous=False))
     _refuse_overlap(source, storage)
     ledger = Ledger(storage)
     identity = _identity(source, config)
@@ -268,6 +276,7 @@ def _identity(source: Source, config: JobConfig) -> dict[str, Any]:
     return {
         "featherface": __version__,
         "source": source.name,
+        "limit": config.limit,
         "model": f"{settings.model} {validated.package.version} {settings.precision}",
         "model_sha256": validated.sha256,
         **{name: getattr(settings, name) for name in _COMPARED_SETTINGS},

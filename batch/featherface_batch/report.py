@@ -76,6 +76,7 @@ def render_report(manifest: Mapping[str, Any], statistics: Statistics, gallery: 
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>Faces in {escape(manifest['source'])}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
         f"<header><h1>Faces in <span>{escape(manifest['source'])}</span></h1>"
+        f"{_limited(manifest)}"
         f"<p>FeatherFace {escape(manifest['featherface'])}, finished {escape(manifest['finished_at'])}</p>"
         "</header>\n"
         f"<main>\n{''.join(sections)}</main>\n</body>\n</html>\n"
@@ -85,6 +86,11 @@ def render_report(manifest: Mapping[str, Any], statistics: Statistics, gallery: 
 def _section(title: str, content: str) -> str:
     name = title.lower()
     return f'<section aria-labelledby="{name}">\n<h2 id="{name}">{title}</h2>\n{content}</section>\n'
+
+
+def _limited(manifest: Mapping[str, Any]) -> str:
+    limit = manifest["limit"]
+    return "" if limit is None else f"<p>At most the first {limit:,} photos of it (<code>--limit</code>)</p>"
 
 
 def _numbers(manifest: Mapping[str, Any], statistics: Statistics) -> str:
@@ -173,6 +179,7 @@ def _facts(manifest: Mapping[str, Any]) -> str:
     rows = "".join(
         f'<tr><th scope="row">{escape(name)}</th><td>{escape(str(value))}</td></tr>'
         for name, value in _flat("", manifest)
+        if value is not None
     )
     return f'<table class="facts"><caption>From manifest.json</caption><tbody>{rows}</tbody></table>\n'
 

@@ -27,11 +27,17 @@ class S3Options:
         Seconds that a connection or an answer may take.
     connections : int
         Requests at the same time.
+    anonymous : bool
+        Whether requests go unsigned and need no credentials, for buckets that anyone may read.
+    requester_pays : bool
+        Whether you agree to pay for requests to buckets whose owners have it so.
     """
 
     endpoint_url: str | None = None
     timeout: float = 60.0
     connections: int = 32
+    anonymous: bool = False
+    requester_pays: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,7 @@ class S3Reason:
     text: str
     missing: bool = False
     denied: bool = False
+    archived: bool = False
     timeout: bool = False
 
 
@@ -88,9 +95,11 @@ def s3_client(options: S3Options) -> Any:
 @lru_cache(maxsize=8)
 def _make_client(options: S3Options) -> Any:
     import boto3
+    from botocore import UNSIGNED
     from botocore.config import Config
 
     config = Config(
+        signature_version=UNSIGNED if options.anonymous else None,
         connect_timeout=min(10.0, options.timeout),
         read_timeout=options.timeout,
         max_pool_connections=options.connections,
@@ -102,14 +111,28 @@ def _make_client(options: S3Options) -> Any:
         response_checksum_validation="when_required",
     )
     try:
-        return boto3.session.Session().client("s3", endpoint_url=options.endpoint_url, config=config)
+        client = boto3.session.Session().client("s3", endpoint_url=options.endpoint_url, config=config)
     except ValueError as error:
         raise UsageError(f"an endpoint of S3 is an address such as https://host:port ({error})") from error
+    if options.requester_pays:
+        # One place instead of a parameter at each call; buckets without such an owner don't mind.
+        client.meta.events.register("before-call.s3", _agree_to_pay)
+    return client
+
+
+def _agree_to_pay(params: dict[str, Any], **_: object) -> None:
+    params["headers"]["x-amz-request-payer"] = "requester"
 
 
 def s3_reason(error: Exception) -> S3Reason:
     """Return why a request failed, or raise the error again if it has nothing to do with S3."""
-    from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        ConnectTimeoutError,
+        NoCredentialsError,
+        ReadTimeoutError,
+    )
     from urllib3.exceptions import HTTPError
 
     if isinstance(error, ClientError):
@@ -121,7 +144,14 @@ def s3_reason(error: Exception) -> S3Reason:
         return S3Reason(
             text=f"{code}: {details.get('Message', '')}".strip(": ") or str(error),
             missing=code in {"NoSuchKey", "404", "NotFound"},
-            denied=status in {401, 403},
+            denied=status in {401, 403} or code == "ExpiredToken",
+            archived=code == "InvalidObjectState",
+        )
+    if isinstance(error, NoCredentialsError):
+        return S3Reason(
+            "there are no credentials of AWS here. `aws configure` asks for them, and what anyone may read "
+            "can be read with --no-sign-request",
+            denied=True,
         )
     if isinstance(error, BotoCoreError | HTTPError | OSError):
         return S3Reason(

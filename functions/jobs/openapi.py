@@ -49,6 +49,11 @@ SCHEMAS: Final[Mapping[str, Any]] = {
                         "description": 'A count, or a part such as "5%".',
                     },
                     "retry_errors": {"type": "boolean"},
+                    "limit": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "description": "Photos at most, the first of the source: a run to try.",
+                    },
                 },
                 "additionalProperties": False,
             },

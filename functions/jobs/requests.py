@@ -14,7 +14,7 @@ FORMATS: Final = ("jsonl", "coco", "parquet", "yolo", "voc", "label-studio", "wi
 """Output formats that the batch job knows; it checks them again."""
 
 _MEMBERS: Final = ("source", "output", "formats", "options")
-_OPTIONS: Final = ("model", "input_size", "confidence_threshold", "max_errors", "retry_errors")
+_OPTIONS: Final = ("model", "input_size", "confidence_threshold", "max_errors", "retry_errors", "limit")
 _MODELS: Final = ("nano", "v1")
 
 
@@ -76,6 +76,7 @@ def command_line(request: JobRequest) -> list[str]:
         "input_size": "--input-size",
         "confidence_threshold": "--confidence",
         "max_errors": "--max-errors",
+        "limit": "--limit",
     }
     arguments = ["featherface", "annotate", request.source, "--output", request.output]
     arguments += ["--format", ",".join(request.formats)]
@@ -112,8 +113,14 @@ def _options(options: object) -> dict[str, Any]:
         raise InvalidOptionError(f"model must be one of {', '.join(_MODELS)}; got {options['model']!r}")
     if not isinstance(options.get("retry_errors", False), bool):
         raise InvalidOptionError(f"retry_errors must be true or false; got {options['retry_errors']!r}")
-    limit = options.get("max_errors", 0)
-    percent = isinstance(limit, str) and limit.endswith("%") and limit[:-1].isdecimal()
-    if not percent and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
-        raise InvalidOptionError(f'max_errors must be a count or a text such as "5%"; got {limit!r}')
+    errors = options.get("max_errors", 0)
+    percent = isinstance(errors, str) and errors.endswith("%") and errors[:-1].isdecimal()
+    if not percent and not _is_count(errors, 0):
+        raise InvalidOptionError(f'max_errors must be a count or a text such as "5%"; got {errors!r}')
+    if not _is_count(options.get("limit", 1), 1):
+        raise InvalidOptionError(f"limit must be a count of at least 1; got {options['limit']!r}")
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _is_count(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

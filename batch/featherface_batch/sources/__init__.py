@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 from featherface_batch.errors import SourceError
-from featherface_batch.records import Photo
 from featherface_batch.s3 import S3Options, is_s3
 from featherface_batch.sources.folder import FolderSource
 from featherface_batch.sources.inventory import INVENTORY_NAME, InventorySource
+from featherface_batch.sources.limited import LimitedSource
 from featherface_batch.sources.manifest import ManifestSource
 from featherface_batch.sources.prefix import PrefixSource
+from featherface_batch.sources.source import Source
 
-__all__ = ["FolderSource", "InventorySource", "ManifestSource", "PrefixSource", "Source", "open_source"]
-
-
-class Source(Protocol):
-    """A listing of photos, cut into partitions that can be listed apart from each other.
-
-    Both methods give the same answer in the same order each time, as long as the source does not change;
-    neither keeps the listing in memory.
-    """
-
-    @property
-    def name(self) -> str:
-        """The source as the user would write it; part of a run's identity."""
-        ...
-
-    def partitions(self) -> list[str]:
-        """Return the names of the partitions, at least one."""
-        ...
-
-    def photos(self, partition: str) -> Iterator[Photo]:
-        """Yield the photos of a partition."""
-        ...
+__all__ = [
+    "FolderSource",
+    "InventorySource",
+    "LimitedSource",
+    "ManifestSource",
+    "PrefixSource",
+    "Source",
+    "open_source",
+]
 
 
 def open_source(text: str, options: S3Options) -> Source:

@@ -75,6 +75,21 @@ def s3(s3_endpoint: str, request: pytest.FixtureRequest) -> Iterator[Any]:
         client.delete_bucket(Bucket=bucket["Name"])
 
 
+@pytest.fixture(scope="module")
+def seaweed() -> Iterator[Any]:
+    """The administrator's client of a server that enforces policies."""
+    from examples.demo.servers import CREDENTIALS, seaweedfs
+
+    with seaweedfs() as endpoint:
+        yield boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            region_name="us-east-1",
+        )
+
+
 def jpeg(seed: int, width: int = 96, height: int = 64) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
     buffer = io.BytesIO()

@@ -32,7 +32,6 @@ from featherface_batch.storage import S3Storage
 SETTINGS = Settings(input_size=320)
 COMMAND = str(Path(sys.executable).parent / "featherface")
 MIB = 1024 * 1024
-PUBLIC = ["public/1.jpg", "public/2.jpg"]
 
 
 @pytest.fixture(scope="module")
@@ -126,73 +125,11 @@ def test_a_whole_cluster_is_killed_and_nothing_finished_is_fetched_again(
     assert json.loads(marker)["photos"] == 256
 
 
-@pytest.fixture(scope="module")
-def seaweed() -> Iterator[Any]:
-    """The administrator's client of a server that enforces policies."""
-    from examples.demo.servers import CREDENTIALS, seaweedfs
-
-    with seaweedfs() as endpoint:
-        yield boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-            region_name="us-east-1",
-        )
-
-
 def test_two_servers_stand_beside_each_other(seaweed: Any) -> None:
     from examples.demo.servers import seaweedfs
 
     with seaweedfs() as endpoint:
         assert endpoint != seaweed.meta.endpoint_url
-
-
-def annotate_seaweed(client: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user of that server would."""
-    from examples.demo.servers import CREDENTIALS
-
-    environment = {
-        **os.environ,
-        **CREDENTIALS,
-        "AWS_ENDPOINT_URL_S3": client.meta.endpoint_url,
-        "FEATHERFACE_INPUT_SIZE": "320",
-    }
-    command = [COMMAND, "annotate", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-
-
-def test_a_photo_that_may_not_be_read_has_its_own_code_and_comes_when_it_may(seaweed: Any) -> None:
-    seaweed.create_bucket(Bucket="guarded")
-    seaweed.create_bucket(Bucket="guarded-faces")
-    for key in (*PUBLIC, "secret/3.jpg"):
-        seaweed.put_object(Bucket="guarded", Key=key, Body=jpeg(1))
-    statement = {
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": "s3:GetObject",
-        "Resource": "arn:aws:s3:::guarded/secret/*",
-    }
-    seaweed.put_bucket_policy(
-        Bucket="guarded", Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    )
-    ended = annotate_seaweed(seaweed, "s3://guarded", "--output", "s3://guarded-faces/run")
-    assert ended.returncode == 0, ended.stderr
-
-    def rows(name: str) -> list[dict[str, Any]]:
-        body = seaweed.get_object(Bucket="guarded-faces", Key=f"run/{name}")["Body"].read()
-        return [json.loads(line) for line in body.splitlines()]
-
-    (error,) = rows("errors.jsonl")
-    assert (error["key"], error["error"]["code"]) == ("secret/3.jpg", "access_denied")
-    assert [row["key"] for row in rows("annotations.jsonl")] == PUBLIC
-    # the permission is given: what was denied, and only that, is tried again
-    seaweed.delete_bucket_policy(Bucket="guarded")
-    seaweed.delete_object(Bucket="guarded", Key=PUBLIC[0])
-    ended = annotate_seaweed(seaweed, "s3://guarded", "--output", "s3://guarded-faces/run", "--retry-errors")
-    assert ended.returncode == 0, ended.stderr
-    assert rows("errors.jsonl") == []
-    assert [row["key"] for row in rows("annotations.jsonl")] == [*PUBLIC, "secret/3.jpg"]
 
 
 @pytest.mark.parametrize("kind", ["seaweed", "counted"])

@@ -108,6 +108,17 @@ def test_only_what_failed_is_tried_again(photos: Path, tmp_path: Path) -> None:
     assert set(rows(output)) == keys(photos) - {"2/38.jpg"} | {"1/01.jpg"}
 
 
+def test_a_limit_takes_the_first_photos_and_is_another_run(photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    summary = run(photos, output, limit=5)
+    assert summary.photos == 5
+    assert list(rows(output)) == sorted(keys(photos))[:5]
+    assert json.loads((output / "manifest.json").read_text())["limit"] == 5
+    assert "first 5 photos" in (output / "report.html").read_text()
+    with pytest.raises(OutputMismatchError, match="limit: there 5, now None"):
+        run(photos, output)
+
+
 def test_other_options_don_t_mix(photos: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     run(photos, output)

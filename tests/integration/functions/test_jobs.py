@@ -149,6 +149,8 @@ SOURCE = f"s3://{PHOTOS}/a"
         ({"source": SOURCE, "options": {"input_size": 1}}, 422, "invalid_option"),
         ({"source": SOURCE, "options": {"max_errors": "many"}}, 422, "invalid_option"),
         ({"source": SOURCE, "options": {"retry_errors": 1}}, 422, "invalid_option"),
+        ({"source": SOURCE, "options": {"limit": 0}}, 422, "invalid_option"),
+        ({"source": SOURCE, "options": {"limit": True}}, 422, "invalid_option"),
         ({"source": SOURCE, "options": {"shell": "rm"}}, 422, "invalid_option"),
     ],
 )
@@ -174,6 +176,7 @@ def test_every_job_s_command_line_is_one_that_the_batch_package_reads() -> None:
             "confidence_threshold": 0.3,
             "max_errors": "5%",
             "retry_errors": True,
+            "limit": 500,
         },
     }
     request = read_job_request(members, uuid.uuid4().hex, PHOTOS, RESULTS)
@@ -184,4 +187,5 @@ def test_every_job_s_command_line_is_one_that_the_batch_package_reads() -> None:
     assert arguments.output == request.output
     assert (arguments.model, arguments.input_size, arguments.confidence) == ("v1", 960, 0.3)
     assert arguments.retry_errors
+    assert arguments.limit == 500
     assert ErrorLimit.parse(arguments.max_errors)

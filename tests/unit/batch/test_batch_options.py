@@ -34,6 +34,8 @@ def test_an_endpoint_that_is_no_address_is_refused(capsys: pytest.CaptureFixture
         "--worker-gpus 1.5",
         "--max-workers -1",
         "--max-gpu-workers -1",
+        "--limit 0",
+        "--limit -3",
         "--timeout 0",
         "--timeout -5",
         "--timeout nan",

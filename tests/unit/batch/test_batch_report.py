@@ -20,7 +20,7 @@ from featherface_batch.storage import LocalStorage
 LIMITS = ImageLimits()
 BOX = BoundingBox(40, 30, 40, 40)
 ONE_FACE = Detections(160, 120, (Face(0.9, BOX, Landmarks(*[Point(60, 50)] * 5)),))
-IDENTITY = {"featherface": "0.1.0", "source": "<photos> & more", "model": "nano"}
+IDENTITY = {"featherface": "0.1.0", "source": "<photos> & more", "limit": None, "model": "nano"}
 
 
 def noise(seed: int = 0) -> bytes:

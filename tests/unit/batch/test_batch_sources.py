@@ -1,6 +1,8 @@
 import gzip
 import json
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,9 @@ import pytest
 from featherface_batch.errors import SourceError, UsageError
 from featherface_batch.fetch import fetch
 from featherface_batch.plan import plan_photos, read_part
+from featherface_batch.records import Photo
 from featherface_batch.s3 import S3Address, S3Options
-from featherface_batch.sources import FolderSource, open_source
+from featherface_batch.sources import FolderSource, LimitedSource, open_source
 from featherface_batch.storage import LocalStorage
 
 
@@ -111,6 +114,34 @@ def test_one_photo_is_not_a_source(tmp_path: Path) -> None:
     make(tmp_path, "a.jpg")
     with pytest.raises(SourceError, match="featherface detect"):
         open_source(str(tmp_path / "a.jpg"), S3Options())
+
+
+@dataclass
+class Days:
+    """A source of three partitions of three photos, which notes what was asked for."""
+
+    asked: list[str] = field(default_factory=list)
+    name = "s3://days/"
+
+    def partitions(self) -> list[str]:
+        return ["mon", "tue", "wed"]
+
+    def photos(self, partition: str) -> Iterator[Photo]:
+        for number in range(3):
+            self.asked.append(f"{partition}/{number}")
+            yield Photo(self.asked[-1], f"s3://days/{self.asked[-1]}")
+
+
+@pytest.mark.parametrize("limit", [1, 3, 4, 9, 100])
+def test_a_limited_source_is_the_beginning_of_a_whole_one_and_asks_for_no_more(limit: int) -> None:
+    days = Days()
+    source = LimitedSource(days, limit)
+    (partition,) = source.partitions()
+    photos = list(source.photos(partition))
+    whole = [photo for day in days.partitions() for photo in Days().photos(day)]
+    assert photos == whole[:limit]
+    assert days.asked == [photo.key for photo in photos]
+    assert source.name == days.name
 
 
 @pytest.mark.parametrize("text", ["s3://", "s3:///key", "bucket/key"])
