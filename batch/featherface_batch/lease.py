@@ -50,17 +50,26 @@ class _Sign:
 
     @classmethod
     def read(cls, storage: Storage) -> _Sign | None:
+        """Return the latest sign, None if there is no lease; a file that is no lease is nobody's."""
         try:
             return cls(**json.loads(storage.read(LEASE_NAME)))
-        except (FileNotFoundError, ValueError, TypeError):
+        except FileNotFoundError:
             return None
+        except (ValueError, TypeError):
+            return cls("", "", "", 0)
 
     def write(self, storage: Storage) -> None:
         storage.write(LEASE_NAME, write_json(asdict(self)))
 
+    def create(self, storage: Storage) -> bool:
+        """Write the first sign where there is none; returns whether nobody was faster."""
+        return storage.create(LEASE_NAME, write_json(asdict(self)))
+
     @property
     def dead(self) -> bool:
-        """Whether the holder is known to have died: it ran here, and its process is gone."""
+        """Whether nobody holds it: the holder ran here, and its process is gone, or there never was one."""
+        if not self.holder:
+            return True
         if self.machine != _machine() or os.name != "posix":
             return False
         if self.pid == os.getpid():
@@ -106,8 +115,9 @@ class Lease:
         RunInUseError
             Another command works on this run.
         """
-        self._wait_for_silence()
-        self._sign.write(self._storage)
+        # One try is enough, unless others come and go between the look and the taking.
+        while not self._take():
+            pass
         _held.add(self._sign.holder)
         self._thread.start()
         return self
@@ -118,7 +128,8 @@ class Lease:
         Raises
         ------
         RunInUseError
-            Another command took it: it started at the same moment, or this one gave no sign for long.
+            Another command took it: both found a dead one's at the same moment, or this one gave no sign
+            for long.
         """
         if self._taken is not None:
             raise RunInUseError(
@@ -136,10 +147,18 @@ class Lease:
             with suppress(StorageError):
                 self._storage.delete(LEASE_NAME)
 
-    def _wait_for_silence(self) -> None:
+    def _take(self) -> bool:
+        """Write the first sign; returns whether it counts."""
+        if self._watch_until_silent():
+            self._sign.write(self._storage)
+            return True
+        return self._sign.create(self._storage)
+
+    def _watch_until_silent(self) -> bool:
+        """Wait until nobody holds the lease; returns whether one was left behind."""
         first = _Sign.read(self._storage)
         if first is None or first.dead:
-            return
+            return first is not None
         _LOGGER.info(
             "%s was working on %s; watching for %g s whether it still is",
             _who(first),
@@ -151,18 +170,19 @@ class Lease:
             time.sleep(min(_LOOK_SECONDS, self._every))
             now = _Sign.read(self._storage)
             if now is None:
-                return
+                return False
             if now != first:
                 raise RunInUseError(
                     f"{_who(now)} is working on {self._storage.root}: wait until it has ended, "
                     "or stop it; the same command goes on then"
                 )
+        return True
 
     def _live(self) -> None:
         while not self._ended.wait(self._every):
             try:
                 now = _Sign.read(self._storage)
-                if now is not None and now.holder != self._sign.holder:
+                if now is not None and now.holder not in {"", self._sign.holder}:
                     self._taken = now
                     return
                 self._sign = replace(self._sign, count=self._sign.count + 1)

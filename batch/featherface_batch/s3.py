@@ -66,12 +66,26 @@ class S3Address:
 
 @dataclass(frozen=True, slots=True)
 class S3Reason:
-    """Why a request failed."""
+    """Why a request failed.
+
+    Parameters
+    ----------
+    text : str
+        For people.
+    missing, denied, archived : bool
+        There is no such object, it may not be read, it must be restored first.
+    present, unknown : bool
+        A write that was for a new object found one, or the server does not know such writes.
+    timeout : bool
+        No answer came in time.
+    """
 
     text: str
     missing: bool = False
     denied: bool = False
     archived: bool = False
+    present: bool = False
+    unknown: bool = False
     timeout: bool = False
 
 
@@ -146,6 +160,8 @@ def s3_reason(error: Exception) -> S3Reason:
             missing=code in {"NoSuchKey", "404", "NotFound"},
             denied=status in {401, 403} or code == "ExpiredToken",
             archived=code == "InvalidObjectState",
+            present=code in {"PreconditionFailed", "ConditionalRequestConflict"},
+            unknown=code == "NotImplemented",
         )
     if isinstance(error, NoCredentialsError):
         return S3Reason(

@@ -4,7 +4,9 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 from PIL import Image
+from werkzeug.serving import make_server
 
 # The workers of the embedded Ray import the fakes by name, as they would import a user's module.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -73,6 +76,18 @@ def s3(s3_endpoint: str, request: pytest.FixtureRequest) -> Iterator[Any]:
         for entry in (entry for page in pages for entry in page.get("Contents", ())):
             client.delete_object(Bucket=bucket["Name"], Key=entry["Key"])
         client.delete_bucket(Bucket=bucket["Name"])
+
+
+@contextmanager
+def serving(application: Any) -> Iterator[str]:
+    """Serve a WSGI application on loopback; gives its address."""
+    server = make_server("127.0.0.1", 0, application, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 @pytest.fixture(scope="module")

@@ -4,16 +4,14 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from conftest import jpeg
+from conftest import jpeg, serving
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
 
 from featherface_batch.errors import ArchivedPhotoError, DeniedPhotoError, SourceError
 from featherface_batch.fetch import fetch
@@ -125,13 +123,8 @@ def toll() -> Iterator[str]:
             return [b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"]
         return application(environ, start_response)
 
-    server = make_server("127.0.0.1", 0, asking, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(asking) as endpoint:
+        yield endpoint
 
 
 def test_where_readers_pay_they_have_to_agree(toll: str) -> None:

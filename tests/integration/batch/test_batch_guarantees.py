@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,15 +18,14 @@ from urllib.parse import unquote
 import boto3
 import psutil
 import pytest
-from conftest import cluster_environment, jpeg
+from conftest import cluster_environment, jpeg, serving
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
 
 from featherface import Settings
 from featherface_batch.job import JobConfig, annotate
-from featherface_batch.multipart import concatenate
 from featherface_batch.s3 import S3Address, S3Options
 from featherface_batch.storage import S3Storage
+from featherface_batch.storage.multipart import concatenate
 
 SETTINGS = Settings(input_size=320)
 COMMAND = str(Path(sys.executable).parent / "featherface")
@@ -45,13 +43,8 @@ def counted() -> Iterator[tuple[str, Counter[str]]]:
             gets[unquote(environ["PATH_INFO"])] += 1
         return application(environ, start_response)
 
-    server = make_server("127.0.0.1", 0, counting, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", gets
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(counting) as endpoint:
+        yield endpoint, gets
 
 
 CLUSTER = """
@@ -178,6 +171,31 @@ def test_a_long_object_is_written_in_parts_and_a_broken_one_does_not_appear(
         break_off()
     assert list(storage.names("")) == ["long"]
     assert not s3.list_multipart_uploads(Bucket="streamed").get("Uploads")
+
+
+def test_an_object_is_created_once(counted: tuple[str, Counter[str]]) -> None:
+    endpoint, _ = counted
+    boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket="created")
+    storage = S3Storage(S3Address("created", "run"), S3Options(endpoint_url=endpoint))
+    assert storage.create("lease", b"first")
+    assert not storage.create("lease", b"second")
+    assert storage.read("lease") == b"first"
+
+
+def test_a_server_without_conditional_writes_takes_plain_ones() -> None:
+    application = DomainDispatcherApplication(create_backend_app)
+
+    def older(environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["REQUEST_METHOD"] == "PUT" and "HTTP_IF_NONE_MATCH" in environ:
+            start_response("501 Not Implemented", [("Content-Type", "application/xml")])
+            return [b"<Error><Code>NotImplemented</Code><Message>A header is not known</Message></Error>"]
+        return application(environ, start_response)
+
+    with serving(older) as endpoint:
+        boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket="older")
+        storage = S3Storage(S3Address("older", "run"), S3Options(endpoint_url=endpoint))
+        assert storage.create("lease", b"mine")
+        assert storage.read("lease") == b"mine"
 
 
 @pytest.mark.usefixtures("ray_cluster")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,44 @@ def test_who_loses_the_lease_hears_of_it_and_leaves_it(storage: LocalStorage) ->
     with pytest.raises(RunInUseError, match="taken over"), Lease(storage, every=0.05) as held:
         taken(held)
     assert lease(storage)["holder"] == "theirs"
+
+
+def test_of_many_that_start_at_once_one_works(storage: LocalStorage) -> None:
+    together, entered, ended = threading.Barrier(8), [], threading.Event()
+
+    def start(number: int) -> None:
+        together.wait()
+        with suppress(RunInUseError), Lease(storage, every=0.05):
+            entered.append(number)
+            ended.wait()
+
+    threads = [threading.Thread(target=start, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 30
+    while sum(thread.is_alive() for thread in threads) > 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    held = list(entered)
+    ended.set()
+    for thread in threads:
+        thread.join()
+    assert len(held) == 1
+    assert entered == held
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_is_created_once(storage: LocalStorage, links: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    if not links:
+        # as a file system without them would
+        monkeypatch.setattr(Path, "hardlink_to", refused)
+    assert storage.create("a/file", b"first")
+    assert not storage.create("a/file", b"second")
+    assert storage.read("a/file") == b"first"
+    assert list(storage.names("")) == ["a/file"]
+    assert len(list(storage.folder.rglob("*"))) == 2
 
 
 @pytest.mark.parametrize("written", [b"", b"{}", b"[1]", b'{"holder": 1, "more": 2}'])
