@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import featherface
+from featherface.blurring import blur
 from featherface.config import PROFILES, load_settings
 from featherface.detector import Detector
 from featherface.drawing import draw
+from featherface.encoding import to_jpeg
 from featherface.errors import FeatherFaceError, ImageError, ModelIntegrityError, ModelManifestError
 from featherface.packages import ModelPackage, load_manifest
 from featherface.validation import check_model, identify, read_model
@@ -132,6 +134,9 @@ def _add_detect(subparsers: Any) -> None:
     parser.add_argument("--confidence", type=float, metavar="P", help="drop faces below it, 0 to 1")
     parser.add_argument("--max-detections", type=int, metavar="N", help="at most so many faces per photo")
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write annotated pictures there, as PNG")
+    parser.add_argument(
+        "--blur", type=Path, metavar="DIR", help="write copies without recognisable faces there, as JPEG"
+    )
     parser.set_defaults(func=_detect)
 
 
@@ -150,24 +155,28 @@ def _detect(arguments: argparse.Namespace) -> int:
     )
     detector = Detector.load(settings=settings)
     info = detector.info
-    answers = [_detect_one(detector, path, arguments.draw) for path in arguments.photos]
+    answers = [_detect_one(detector, path, arguments.draw, arguments.blur) for path in arguments.photos]
     model = {"model": info.model, "version": info.version, "sha256": info.sha256, "provider": info.provider}
     json.dump({"model": model, "photos": answers}, sys.stdout, indent=2)
     print()
     return _FAILED if any("error" in answer for answer in answers) else _OK
 
 
-def _detect_one(detector: Detector, path: Path, pictures: Path | None) -> dict[str, Any]:
+def _detect_one(detector: Detector, path: Path, pictures: Path | None, copies: Path | None) -> dict[str, Any]:
     answer: dict[str, Any] = {"path": str(path)}
+    limits = detector.settings.image_limits
     try:
         data = path.read_bytes()
         detections = detector.detect(data)
         answer["detections"] = detections.to_dict()
         if pictures is not None:
-            pictures.mkdir(parents=True, exist_ok=True)
-            target = _free_name(pictures, path.stem)
-            draw(data, detections, limits=detector.settings.image_limits).save(target)
+            target = _free_name(pictures, f"{path.stem}.faces", ".png")
+            draw(data, detections, limits=limits).save(target)
             answer["picture"] = str(target)
+        if copies is not None:
+            target = _free_name(copies, f"{path.stem}.blurred", ".jpg")
+            target.write_bytes(to_jpeg(blur(data, detections, limits=limits)))
+            answer["blurred"] = str(target)
     except ImageError as error:
         answer["error"] = {"code": error.code, "message": str(error)}
     except OSError as error:
@@ -175,9 +184,10 @@ def _detect_one(detector: Detector, path: Path, pictures: Path | None) -> dict[s
     return answer
 
 
-def _free_name(folder: Path, stem: str) -> Path:
-    """Return a name that no earlier picture has: photos of several folders may share theirs."""
-    names = (f"{stem}.faces{suffix}.png" for suffix in ("", *(f"-{count}" for count in range(2, 1_000_000))))
+def _free_name(folder: Path, stem: str, suffix: str) -> Path:
+    """Return a name that no earlier picture has, in a folder that exists: photos may share their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = (f"{stem}{number}{suffix}" for number in ("", *(f"-{count}" for count in range(2, 1_000_000))))
     return next(folder / name for name in names if not (folder / name).exists())
 
 

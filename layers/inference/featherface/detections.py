@@ -222,6 +222,25 @@ class Detections:
             if index and face.confidence > self.faces[index - 1].confidence:
                 raise ValueError(f"faces must be sorted by confidence, highest first; face {index} is not")
 
+    def check_size(self, width: int, height: int) -> None:
+        """Make sure that these are the detections of a photo of this size.
+
+        Parameters
+        ----------
+        width, height : int
+            Size of the upright photo in pixels.
+
+        Raises
+        ------
+        ValueError
+            They are of a photo of another size.
+        """
+        if (width, height) != (self.width, self.height):
+            raise ValueError(
+                f"the detections are of a photo of {self.width} x {self.height} pixels, this one has "
+                f"{width} x {height}"
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form that `featherface.schema.DETECTIONS_SCHEMA` describes.
 

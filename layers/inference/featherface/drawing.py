@@ -56,11 +56,7 @@ def draw(
         The detections are of a photo of another size.
     """
     photo = decode(data, limits=limits, long_side=long_side)
-    if (photo.width, photo.height) != (detections.width, detections.height):
-        raise ValueError(
-            f"the detections are of a photo of {detections.width} x {detections.height} pixels, this one has "
-            f"{photo.width} x {photo.height}"
-        )
+    detections.check_size(photo.width, photo.height)
     scale = min(1.0, (long_side or max(photo.width, photo.height)) / max(photo.width, photo.height))
     size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
     # Always a copy: decode may hand out what others hold.

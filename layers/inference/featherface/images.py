@@ -19,8 +19,9 @@ Nothing here changes Pillow's module state, so any number of threads may decode 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +53,8 @@ _READERS: Final = {
     "WEBP": ("PIL.WebPImagePlugin", "WebPImageFile"),
 }
 _ORIENTATION_TAG: Final = 0x0112
+# Bytes. Profiles of RGB have some hundred to some thousand.
+_LARGEST_PROFILE: Final = 1024 * 1024
 _BACKGROUND: Final = (255, 255, 255)
 
 # What turns the stored picture upright, for each EXIF orientation (CIPA DC-008, tag 274).
@@ -94,7 +97,8 @@ class DecodedImage(NamedTuple):
     Parameters
     ----------
     image : PIL.Image.Image
-        Mode RGB, upright.
+        Mode RGB, upright. Its ``info`` holds the photo's colour profile if that is one of RGB, and nothing
+        else: comments and places must not find their way into what is made of the photo.
     region : tuple of float
         Left, top, right and bottom of the photo within `image`, in pixels of `image`. Reduced decoding rounds
         the size up, so the last row and column may stand for less than a whole pixel; the region says exactly
@@ -169,6 +173,7 @@ def decode(
             # Only now: a PNG may carry its EXIF after the pixels.
             orientation = _orientation(stored)
             image, region = _upright(_to_rgb(stored, factor), extent, orientation)
+            image.info = _colours(stored.info)
     except (ImageError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -235,6 +240,15 @@ def _orientation(image: Image.Image) -> int:
         # Metadata are never a reason to lose a photo: it is taken as stored.
         return 1
     return value if isinstance(value, int) and value in range(1, 9) else 1
+
+
+def _colours(info: Mapping[Any, Any]) -> dict[str | tuple[int, int], Any]:
+    """Return the colour profile of a photo's metadata, without which wide colours look dull."""
+    profile = info.get("icc_profile")
+    # ICC.1 7.2: bytes 16 to 19 name the space of the colours. The pixels are RGB by now, whatever they were.
+    if not isinstance(profile, bytes) or profile[16:20] != b"RGB " or len(profile) > _LARGEST_PROFILE:
+        return {}
+    return {"icc_profile": profile}
 
 
 def _to_rgb(image: Image.Image, factor: int) -> Image.Image:

@@ -10,7 +10,7 @@ from PIL import Image
 from featherface import BoundingBox, Detections, Face, ImageLimits, Landmarks, Point
 from featherface_batch.errors import TimeoutPhotoError
 from featherface_batch.manifest import MANIFEST_NAME, Work, make_manifest
-from featherface_batch.pictures import blurred, picture_name, preview
+from featherface_batch.pictures import picture_name, preview
 from featherface_batch.records import Outcome, Photo, safe_path, write_json
 from featherface_batch.report import Gallery, render_report
 from featherface_batch.s3 import S3Options
@@ -77,20 +77,6 @@ def test_the_sample_is_the_same_whatever_the_order() -> None:
     assert forward.sample == backward.sample
     assert len(forward.sample) == 12
     assert forward.to_dict() == backward.to_dict()
-
-
-def test_blurring_destroys_the_face_and_nothing_else() -> None:
-    data = noise()
-    before = np.asarray(Image.open(io.BytesIO(data)), dtype=float)
-    picture = Image.open(io.BytesIO(blurred(data, ONE_FACE, LIMITS)))
-    after = np.asarray(picture, dtype=float)
-    assert after.shape == before.shape
-    # Noise is all detail: where it is gone, neighbours are alike.
-    assert np.abs(np.diff(after[34:66, 44:76], axis=1)).mean() < 6
-    assert np.abs(np.diff(before[34:66, 44:76], axis=1)).mean() > 40
-    assert np.abs(after[:16] - before[:16]).mean() < 15
-    assert not picture.getexif()
-    assert b"camera" not in blurred(data, ONE_FACE, LIMITS)
 
 
 def test_a_preview_is_small() -> None:

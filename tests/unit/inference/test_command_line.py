@@ -81,6 +81,16 @@ def test_detect_draws(run: Run, photo: Path, tmp_path: Path) -> None:
         assert np.asarray(picture).shape == (150, 200, 3)
 
 
+def test_detect_blurs(run: Run, photo: Path, tmp_path: Path) -> None:
+    code, out, _ = run("detect", photo, photo, "--blur", tmp_path / "blurred", "--confidence", 0.001)
+    assert code == 0
+    paths = [Path(answer["blurred"]) for answer in json.loads(out)["photos"]]
+    assert [path.name for path in paths] == ["scene.blurred.jpg", "scene.blurred-2.jpg"]
+    assert sorted((tmp_path / "blurred").iterdir()) == sorted(paths)
+    with Image.open(paths[0]) as picture:
+        assert (picture.format, picture.size) == ("JPEG", (200, 150))
+
+
 def test_detect_by_profile(run: Run, photo: Path, tmp_path: Path) -> None:
     profile = tmp_path / "mine.yaml"
     profile.write_text("model: v1\ninput_size: 320\n")
