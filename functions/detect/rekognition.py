@@ -55,6 +55,7 @@ _EXCEPTIONS: Final[Mapping[str, tuple[str, int]]] = {
     "unsupported_format": ("InvalidImageFormatException", 400),
     "image_too_large": ("ImageTooLargeException", 400),
     "photo_not_found": ("InvalidS3ObjectException", 400),
+    "photo_archived": ("InvalidS3ObjectException", 400),
     "photo_replaced": ("InvalidS3ObjectException", 400),
     "storage_denied": ("InvalidS3ObjectException", 400),
     "storage_unavailable": ("ThrottlingException", 400),

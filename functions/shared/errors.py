@@ -10,6 +10,7 @@
     │   └── AnswerTooLargeError      answer_too_large        more faces than one answer may carry
     ├── PhotoError                   photo                   the stored photo is at fault; don't retry
     │   ├── PhotoNotFoundError       photo_not_found         it does not exist
+    │   ├── PhotoArchivedError       photo_archived          it must be restored from an archive first
     │   ├── PhotoReplacedError       photo_replaced          other bytes are stored by now than were announced
     │   └── PhotoKeyError            photo_key_too_long      its result's name would be longer than S3 allows
     ├── ResultNotFoundError          result_not_found        there is no result by that name, or not yet
@@ -37,6 +38,7 @@ __all__ = [
     "JobNotFoundError",
     "MediaTypeError",
     "PayloadTooLargeError",
+    "PhotoArchivedError",
     "PhotoError",
     "PhotoKeyError",
     "PhotoNotFoundError",
@@ -95,6 +97,12 @@ class PhotoNotFoundError(PhotoError):
     """There is no such photo in the bucket."""
 
     code = "photo_not_found"
+
+
+class PhotoArchivedError(PhotoError):
+    """The photo lies in an archive such as S3 Glacier and must be restored before it can be read."""
+
+    code = "photo_archived"
 
 
 class PhotoReplacedError(PhotoError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from featherface import ImageTooLargeError
-from shared.errors import PhotoNotFoundError, PhotoReplacedError
+from shared.errors import PhotoArchivedError, PhotoNotFoundError, PhotoReplacedError
 from shared.storage import error_code, translated
 
 __all__ = ["StoredPhoto", "fetch"]
@@ -26,6 +26,7 @@ _MISSING = frozenset(
     }
 )
 _INVALID_VERSION = frozenset({"InvalidArgument", "400", "BadRequest"})
+_ARCHIVED = "InvalidObjectState"
 _REPLACED = frozenset({"PreconditionFailed", "412"})
 
 
@@ -67,6 +68,8 @@ def fetch(s3: Any, photo: StoredPhoto, max_bytes: int) -> bytes:
     ------
     PhotoNotFoundError
         There is no such photo or version.
+    PhotoArchivedError
+        It must be restored from its archive first.
     PhotoReplacedError
         Its ETag is another by now.
     ImageTooLargeError
@@ -91,6 +94,10 @@ def fetch(s3: Any, photo: StoredPhoto, max_bytes: int) -> bytes:
             code = error_code(error)
             if code in _MISSING or (photo.version_id and code in _INVALID_VERSION):
                 raise PhotoNotFoundError(missing) from error
+            if code == _ARCHIVED:
+                raise PhotoArchivedError(
+                    "the photo lies in an archive; restore it in S3, then ask again"
+                ) from error
             if code in _REPLACED:
                 raise PhotoReplacedError(
                     "the photo has been replaced since it was announced; the event of its new content decides"

@@ -33,6 +33,7 @@ _STATUSES: Final[Mapping[str, int]] = {
     "payload_too_large": 413,
     "answer_too_large": 422,
     "photo_not_found": 404,
+    "photo_archived": 422,
     "result_not_found": 404,
     "job_not_found": 404,
     "job_conflict": 422,

@@ -163,6 +163,15 @@ def test_errors_are_problem_details(call: Call, request_: dict[str, Any], status
     assert "Traceback" not in json.dumps(answer)
 
 
+def test_a_photo_in_an_archive_is_nothing_to_ask_for_again(
+    call: Call, s3: Any, key: str, sample: Callable[[str], bytes]
+) -> None:
+    s3.put_object(Bucket=GONE["bucket"], Key=key, Body=sample(PHOTO), StorageClass="GLACIER")
+    status, answer = call("POST", "/v1/detect", json_body={"s3": {"bucket": GONE["bucket"], "key": key}})
+    assert (status, answer["code"]) == (422, "photo_archived")
+    assert "restore it" in answer["detail"]
+
+
 def test_a_problem_does_not_repeat_all_that_was_sent(call: Call) -> None:
     query = {"input_size": "1" * 5000}
     _, problem = call("POST", "/v1/detect", json_body={"image": IMAGE}, query=query)

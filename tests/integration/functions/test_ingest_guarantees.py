@@ -272,6 +272,21 @@ def test_a_photo_that_is_gone_before_it_is_read_is_an_error_on_record(
     assert found["error"]["code"] == row(aws, key)["error_code"] == "photo_not_found"
 
 
+def test_a_photo_in_an_archive_is_an_error_on_record_and_no_event_to_try_again(
+    service: IngestService,
+    aws: Callable[[str], Any],
+    s3: Any,
+    result: Result,
+    key: str,
+    jpeg: Callable[[int], bytes],
+) -> None:
+    s3.put_object(Bucket=PHOTOS, Key=key, Body=jpeg(1), StorageClass="DEEP_ARCHIVE")
+    assert service.settle(change("created", key, 1)) == "failed"
+    found = result(key)
+    assert found is not None
+    assert found["error"]["code"] == row(aws, key)["error_code"] == "photo_archived"
+
+
 def test_a_key_too_long_for_a_result_is_on_record_in_the_index(
     service: IngestService, aws: Callable[[str], Any], s3: Any, jpeg: Callable[[int], bytes]
 ) -> None:

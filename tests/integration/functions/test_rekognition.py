@@ -100,6 +100,12 @@ def test_the_client_raises_its_own_exceptions(rekognition: Any, request_: dict[s
     assert caught.value.response["ResponseMetadata"]["RequestId"]
 
 
+def test_an_archived_photo_is_not_the_service_s_fault(rekognition: Any, s3: Any, key: str) -> None:
+    s3.put_object(Bucket=BUCKET, Key=key, Body=b"photo", StorageClass="GLACIER")
+    with pytest.raises(rekognition.exceptions.InvalidS3ObjectException, match="archive"):
+        rekognition.detect_faces(Image={"S3Object": {"Bucket": BUCKET, "Name": key}})
+
+
 def test_other_operations_are_unknown(rekognition: Any) -> None:
     with pytest.raises(ClientError) as caught:
         rekognition.detect_labels(Image={"Bytes": b"x"})
