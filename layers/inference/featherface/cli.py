@@ -33,6 +33,7 @@ __all__ = ["COMMAND_GROUP", "main"]
 COMMAND_GROUP: Final = "featherface.commands"
 
 _OK, _FAILED, _USAGE = 0, 1, 2
+_STDIN: Final = Path("-")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,7 +125,9 @@ def _add_detect(subparsers: Any) -> None:
         description="Find the faces of photos and print one JSON document. A photo that cannot be used gets "
         "an error in its place; the exit code is then 1.",
     )
-    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="JPEG, PNG, BMP or WebP")
+    parser.add_argument(
+        "photos", nargs="+", type=Path, metavar="PHOTO", help="JPEG, PNG, BMP or WebP; - reads standard input"
+    )
     parser.add_argument("--profile", help=f"settings: {', '.join(PROFILES)} or a YAML file")
     parser.add_argument("--model", help="nano or v1")
     parser.add_argument("--precision", help="fp32 or int8")
@@ -165,23 +168,34 @@ def _detect(arguments: argparse.Namespace) -> int:
 def _detect_one(detector: Detector, path: Path, pictures: Path | None, copies: Path | None) -> dict[str, Any]:
     answer: dict[str, Any] = {"path": str(path)}
     limits = detector.settings.image_limits
+    name = "stdin" if path == _STDIN else path.stem
     try:
-        data = path.read_bytes()
+        data = _read(path, limits.max_bytes)
         detections = detector.detect(data)
         answer["detections"] = detections.to_dict()
         if pictures is not None:
-            target = _free_name(pictures, f"{path.stem}.faces", ".png")
+            target = _free_name(pictures, f"{name}.faces", ".png")
             draw(data, detections, limits=limits).save(target)
             answer["picture"] = str(target)
         if copies is not None:
-            target = _free_name(copies, f"{path.stem}.blurred", ".jpg")
+            target = _free_name(copies, f"{name}.blurred", ".jpg")
             target.write_bytes(to_jpeg(blur(data, detections, limits=limits)))
             answer["blurred"] = str(target)
     except ImageError as error:
         answer["error"] = {"code": error.code, "message": str(error)}
+    except IsADirectoryError:
+        message = f"{path} is a folder: name its photos, or give it to `featherface annotate`"
+        answer["error"] = {"code": "file", "message": message}
     except OSError as error:
         answer["error"] = {"code": "file", "message": f"{error.strerror or error}: {error.filename or path}"}
     return answer
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    if path != _STDIN:
+        return path.read_bytes()
+    # No more than shows that it is too much.
+    return sys.stdin.buffer.read(max_bytes + 1)
 
 
 def _free_name(folder: Path, stem: str, suffix: str) -> Path:

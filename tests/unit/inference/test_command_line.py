@@ -16,6 +16,7 @@ from featherface import Detections, Detector, Settings, cli
 from featherface.packages import Manifest
 
 Run = Callable[..., tuple[int, str, str]]
+PROGRAM = [sys.executable, "-c", "import sys; from featherface.cli import main; sys.exit(main())"]
 
 
 @pytest.fixture
@@ -79,6 +80,23 @@ def test_detect_draws(run: Run, photo: Path, tmp_path: Path) -> None:
     with Image.open(paths[0]) as picture, Image.open(photo) as original:
         assert picture.size == original.size
         assert np.asarray(picture).shape == (150, 200, 3)
+
+
+def test_detect_reads_standard_input(photo: Path, tmp_path: Path) -> None:
+    command = [*PROGRAM, "detect", "-", "--draw", str(tmp_path / "pictures")]
+    ended = subprocess.run(command, input=photo.read_bytes(), capture_output=True, check=True)
+    (answer,) = json.loads(ended.stdout)["photos"]
+    assert answer["path"] == "-"
+    assert answer["detections"] == Detector.load("nano").detect(photo.read_bytes()).to_dict()
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["stdin.faces.png"]
+
+
+def test_detect_sends_folders_where_they_belong(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("detect", tmp_path)
+    assert code == 1
+    (answer,) = json.loads(out)["photos"]
+    assert answer["error"]["code"] == "file"
+    assert "featherface annotate" in answer["error"]["message"]
 
 
 def test_detect_blurs(run: Run, photo: Path, tmp_path: Path) -> None:
@@ -188,9 +206,8 @@ def test_a_command_that_lacks_its_extra_says_how_to_install_it(run: Run, plugged
 
 
 def test_a_reader_that_leaves_early_gets_no_traceback(photo: Path) -> None:
-    command = [sys.executable, "-c", "import sys; from featherface.cli import main; sys.exit(main())"]
     process = subprocess.Popen(
-        [*command, "detect", str(photo)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*PROGRAM, "detect", str(photo)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     process.stdout.close()
