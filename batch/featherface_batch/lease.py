@@ -115,10 +115,15 @@ class Lease:
         RunInUseError
             Another command works on this run.
         """
-        # One try is enough, unless others come and go between the look and the taking.
-        while not self._take():
-            pass
+        # Before the lease can be seen: one of this process that is not held is taken for a dead one's.
         _held.add(self._sign.holder)
+        try:
+            # One try is enough, unless others come and go between the look and the taking.
+            while not self._take():
+                pass
+        except BaseException:
+            _held.discard(self._sign.holder)
+            raise
         self._thread.start()
         return self
 

@@ -4,6 +4,9 @@ Photos of one folder may differ in nothing but their suffix, and keys of a list 
 show. The first photo of the plan gets the plain name, ``a.txt`` for ``a.jpg``; the next ones keep their
 suffix, ``a.png.txt``; if even that is taken, a hash of the key tells them apart. Who gets which name follows
 from the plan alone, whatever has failed and whoever writes.
+
+Pictures are written while a photo is at hand, when nobody knows the other names: theirs follow from the key
+alone, see `picture_name`.
 """
 
 from __future__ import annotations
@@ -18,8 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from featherface_batch.records import safe_path
+from featherface_batch.sources.naming import PHOTO_SUFFIXES
 
-__all__ = ["KEPT", "PLAIN", "UNIQUE", "digests", "file_name", "find_clashes"]
+__all__ = ["KEPT", "PLAIN", "UNIQUE", "digests", "file_name", "find_clashes", "picture_name"]
 
 PLAIN: Final = 0
 """The photo's name with another suffix."""
@@ -27,6 +31,9 @@ KEPT: Final = 1
 """Its whole name and another suffix."""
 UNIQUE: Final = 2
 """The same with a hash of its key."""
+
+_JPEG: Final = ".jpg"
+_JPEGS: Final = frozenset({_JPEG, ".jpeg"})
 
 
 def file_name(key: str, form: int, suffix: str) -> str:
@@ -47,6 +54,33 @@ def file_name(key: str, form: int, suffix: str) -> str:
     if form == KEPT:
         return f"{path}{suffix}"
     return f"{path}.{hashlib.blake2b(key.encode(), digest_size=6).hexdigest()}{suffix}"
+
+
+def picture_name(key: str) -> str:
+    """Return the name of a photo's picture, a JPEG; no two photos have the same.
+
+    A JPEG's is its own, another photo's has ``.jpg`` behind it: ``a.png.jpg`` for ``a.png``. A hash of the
+    key tells apart what could be both (a key ``a.png.jpg``), what has no suffix that says photo, and keys
+    that are no path below a folder.
+
+    Parameters
+    ----------
+    key : str
+        Of the photo.
+    """
+    path = safe_path(key)
+    suffix = path.suffix.lower()
+    if str(path) == key and suffix in _JPEGS and not _is_added_to(path.with_suffix("")):
+        return key
+    if str(path) == key and _is_added_to(path):
+        return file_name(key, KEPT, _JPEG)
+    return file_name(key, UNIQUE, _JPEG)
+
+
+def _is_added_to(path: PurePosixPath) -> bool:
+    """Whether a photo of this name has a picture of this name and a suffix behind it."""
+    suffix = path.suffix.lower()
+    return suffix in PHOTO_SUFFIXES and suffix not in _JPEGS
 
 
 def digests(keys: Iterable[str]) -> npt.NDArray[np.uint64]:

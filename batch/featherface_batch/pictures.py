@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import Final
 
 from featherface import Detections, ImageLimits
@@ -10,7 +9,7 @@ from featherface.blurring import blur
 from featherface.drawing import draw
 from featherface.encoding import to_jpeg
 
-__all__ = ["blurred", "picture_name", "preview"]
+__all__ = ["blurred", "preview"]
 
 _PREVIEW_SIDE: Final = 1024
 
@@ -25,8 +24,3 @@ def preview(
 def blurred(data: bytes, detections: Detections, limits: ImageLimits) -> bytes:
     """Return the photo as an upright JPEG in full size without metadata, its faces made unrecognisable."""
     return to_jpeg(blur(data, detections, limits=limits))
-
-
-def picture_name(path: PurePosixPath) -> str:
-    """Return the name of a photo's picture: its own, with ``.jpg`` added to what is not a JPEG's."""
-    return str(path) if path.suffix.lower() in {".jpg", ".jpeg"} else f"{path}.jpg"

@@ -10,7 +10,7 @@ import time
 from types import TracebackType
 from typing import Any, Final
 
-from featherface_batch.errors import RunInUseError
+from featherface_batch.errors import RunInUseError, StorageError
 from featherface_batch.records import Tally
 from featherface_batch.storage import Storage
 
@@ -131,7 +131,11 @@ class Progress:
         )
 
     def _write(self) -> None:
-        self._storage.write(PROGRESS_NAME, json.dumps(self._snapshot(), indent=2).encode() + b"\n")
+        try:
+            self._storage.write(PROGRESS_NAME, json.dumps(self._snapshot(), indent=2).encode() + b"\n")
+        except StorageError as error:
+            # It only tells. If storage is not back by then, a result that cannot be written ends the run.
+            _LOGGER.warning("the progress could not be written: %s", error)
 
 
 def _iso(seconds: float) -> str:

@@ -19,9 +19,10 @@ from featherface_batch.crew import ByteBudget, Crew
 from featherface_batch.errors import TimeoutPhotoError
 from featherface_batch.fetch import fetch
 from featherface_batch.finders import FaceFinder, Finders, load_detector
-from featherface_batch.pictures import blurred, picture_name, preview
+from featherface_batch.naming import picture_name
+from featherface_batch.pictures import blurred, preview
 from featherface_batch.pool import Kind
-from featherface_batch.records import Outcome, Photo, safe_path
+from featherface_batch.records import Outcome, Photo
 from featherface_batch.s3 import S3Options
 from featherface_batch.storage import Storage
 
@@ -175,7 +176,7 @@ class Worker:
     def _draw(self, photo: Photo, data: bytes, detections: Detections) -> dict[str, bytes]:
         limits = self._config.settings.image_limits
         pictures = {}
-        name = picture_name(safe_path(photo.key))
+        name = picture_name(photo.key)
         if self._config.previews:
             pictures[f"previews/{name}"] = preview(data, detections, limits)
         if self._config.blur:

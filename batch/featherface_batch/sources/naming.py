@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Final
 
-__all__ = ["looks_like_photo"]
+__all__ = ["PHOTO_SUFFIXES", "looks_like_photo"]
 
 # Formats that the detector does not read are listed too: each such photo ends as an `unsupported_format`
 # record, while a file that nobody would call a photo is none of the job's business.
-_SUFFIXES: Final = frozenset(
+PHOTO_SUFFIXES: Final = frozenset(
     {
         ".jpg",
         ".jpeg",
@@ -29,9 +29,10 @@ _SUFFIXES: Final = frozenset(
         ".jxl",
     }
 )
+"""Suffixes that say photo, in lower case."""
 
 
 def looks_like_photo(name: str) -> bool:
     """Whether a name is a photo's: a known suffix or none, and not hidden."""
     path = PurePosixPath(name)
-    return not path.name.startswith(".") and (path.suffix == "" or path.suffix.lower() in _SUFFIXES)
+    return not path.name.startswith(".") and (path.suffix == "" or path.suffix.lower() in PHOTO_SUFFIXES)

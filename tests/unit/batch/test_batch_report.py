@@ -10,8 +10,8 @@ from PIL import Image
 from featherface import BoundingBox, Detections, Face, ImageLimits, Landmarks, Point
 from featherface_batch.errors import TimeoutPhotoError
 from featherface_batch.manifest import MANIFEST_NAME, Work, make_manifest
-from featherface_batch.pictures import picture_name, preview
-from featherface_batch.records import Outcome, Photo, safe_path, write_json
+from featherface_batch.pictures import preview
+from featherface_batch.records import Outcome, Photo, write_json
 from featherface_batch.report import Gallery, render_report
 from featherface_batch.s3 import S3Options
 from featherface_batch.statistics import Histogram, Statistics
@@ -81,14 +81,6 @@ def test_the_sample_is_the_same_whatever_the_order() -> None:
 
 def test_a_preview_is_small() -> None:
     assert Image.open(io.BytesIO(preview(noise(), ONE_FACE, LIMITS, 80))).size == (80, 60)
-
-
-def test_pictures_are_named_after_their_photos() -> None:
-    assert [picture_name(safe_path(key)) for key in ("a/b.JPG", "a/b.png", "../raw")] == [
-        "a/b.JPG",
-        "a/b.png.jpg",
-        "raw.jpg",
-    ]
 
 
 @pytest.mark.parametrize("blur", [False, True])
