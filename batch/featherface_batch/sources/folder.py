@@ -42,6 +42,10 @@ class FolderSource:
         """Yield the photos below the folder."""
         yield from self._walk(self.folder / partition)
 
+    def in_order(self) -> Iterator[Photo]:
+        """Yield all photos below the folder."""
+        return self.photos("")
+
     def _walk(self, folder: Path) -> Iterator[Photo]:
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)

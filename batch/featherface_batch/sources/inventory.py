@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
@@ -75,6 +76,10 @@ class InventorySource:
                     yield Photo(
                         key, f"s3://{manifest['sourceBucket']}/{key}", None if size is None else int(size)
                     )
+
+    def in_order(self) -> Iterator[Photo]:
+        """Yield all photos, data file by data file."""
+        return chain.from_iterable(map(self.photos, self.partitions()))
 
     def _read(self) -> dict[str, Any]:
         if not self._manifest:

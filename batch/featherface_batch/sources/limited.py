@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 
 from featherface_batch.records import Photo
 from featherface_batch.sources.source import Source
@@ -38,4 +38,8 @@ class LimitedSource:
 
     def photos(self, partition: str) -> Iterator[Photo]:
         """Yield the first photos in the order of the source."""
-        return islice(chain.from_iterable(map(self.source.photos, self.source.partitions())), self.limit)
+        return self.in_order()
+
+    def in_order(self) -> Iterator[Photo]:
+        """Yield the first photos in the order of the source."""
+        return islice(self.source.in_order(), self.limit)

@@ -94,6 +94,10 @@ class ManifestSource:
             if seen.repeated:
                 _LOGGER.warning("%s names %d photos more than once", self.place, seen.repeated)
 
+    def in_order(self) -> Iterator[Photo]:
+        """Yield all photos in the manifest's order."""
+        return self.photos("")
+
     def _csv_rows(self, rows: Iterator[list[str]]) -> Iterator[dict[str, Any]]:
         first = next(rows, None)
         if first is None:

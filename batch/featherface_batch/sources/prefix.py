@@ -16,6 +16,8 @@ __all__ = ["PrefixSource"]
 _LOOSE: Final = "*"
 _ENOUGH: Final = 16
 _TOO_MANY: Final = 5000
+# Where so many pages hold keys and no sub-prefix, to look further would be to list twice.
+_FLAT_PAGES: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +49,18 @@ class PrefixSource:
     def partitions(self) -> list[str]:
         """Return the sub-prefixes that can be listed side by side, and one for the keys beside them.
 
-        One level is looked at, or more while a level holds nothing but a few sub-prefixes.
+        One level is looked at, or more while a level holds nothing but a few sub-prefixes. What begins with
+        very many keys and no sub-prefix is one partition with all below it.
         """
-        level, loose = [""], []
+        level, loose, flat = [""], [], []
         while len(level) < _ENOUGH:
             deeper: list[str] = []
             for prefix in level:
-                below, has_keys = self._look(prefix)
+                found = self._look(prefix)
+                if found is None:
+                    flat.append(prefix)
+                    continue
+                below, has_keys = found
                 deeper += below
                 if has_keys:
                     loose.append(_LOOSE + prefix)
@@ -63,8 +70,8 @@ class PrefixSource:
             if len(deeper) > _TOO_MANY:
                 return [""]
             level = deeper
-        found = sorted(loose + level, key=lambda name: name.removeprefix(_LOOSE))
-        return found if len(found) > 1 else [""]
+        names = sorted(loose + flat + level, key=lambda name: name.removeprefix(_LOOSE))
+        return names if len(names) > 1 else [""]
 
     def photos(self, partition: str) -> Iterator[Photo]:
         """Yield the photos of a partition."""
@@ -76,10 +83,17 @@ class PrefixSource:
                 if not key.endswith("/") and looks_like_photo(key):
                     yield Photo(key[skip:], f"s3://{self.address.bucket}/{key}", int(entry["Size"]))
 
-    def _look(self, prefix: str) -> tuple[list[str], bool]:
+    def in_order(self) -> Iterator[Photo]:
+        """Yield all photos in the order of the bucket's listing."""
+        return self.photos("")
+
+    def _look(self, prefix: str) -> tuple[list[str], bool] | None:
+        """Return the sub-prefixes and whether there are keys beside them; None where keys are nearly all."""
         below: list[str] = []
         has_keys = False
-        for page in self._pages(prefix, "/"):
+        for number, page in enumerate(self._pages(prefix, "/")):
+            if number == _FLAT_PAGES and not below:
+                return None
             below += [entry["Prefix"][len(self.address.key) :] for entry in page.get("CommonPrefixes", ())]
             has_keys = has_keys or bool(page.get("Contents"))
             if len(below) > _TOO_MANY:

@@ -13,8 +13,8 @@ __all__ = ["Source"]
 class Source(Protocol):
     """A listing of photos, cut into partitions that can be listed apart from each other.
 
-    Both methods give the same answer in the same order each time, as long as the source does not change;
-    neither keeps the listing in memory.
+    All methods give the same answer in the same order each time, as long as the source does not change;
+    none keeps the listing in memory.
     """
 
     @property
@@ -28,4 +28,8 @@ class Source(Protocol):
 
     def photos(self, partition: str) -> Iterator[Photo]:
         """Yield the photos of a partition."""
+        ...
+
+    def in_order(self) -> Iterator[Photo]:
+        """Yield all photos one after the other; nothing is listed before it is asked for."""
         ...

@@ -4,15 +4,18 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from featherface_batch.errors import SourceError, UsageError
 from featherface_batch.fetch import fetch
 from featherface_batch.plan import plan_photos, read_part
 from featherface_batch.records import Photo
 from featherface_batch.s3 import S3Address, S3Options
-from featherface_batch.sources import FolderSource, LimitedSource, open_source
+from featherface_batch.sources import FolderSource, LimitedSource, PrefixSource, open_source, prefix
 from featherface_batch.storage import LocalStorage
 
 
@@ -131,6 +134,9 @@ class Days:
             self.asked.append(f"{partition}/{number}")
             yield Photo(self.asked[-1], f"s3://days/{self.asked[-1]}")
 
+    def in_order(self) -> Iterator[Photo]:
+        return (photo for partition in self.partitions() for photo in self.photos(partition))
+
 
 @pytest.mark.parametrize("limit", [1, 3, 4, 9, 100])
 def test_a_limited_source_is_the_beginning_of_a_whole_one_and_asks_for_no_more(limit: int) -> None:
@@ -142,6 +148,63 @@ def test_a_limited_source_is_the_beginning_of_a_whole_one_and_asks_for_no_more(l
     assert photos == whole[:limit]
     assert days.asked == [photo.key for photo in photos]
     assert source.name == days.name
+
+
+class Pages:
+    """Answers listings as S3 does, ten entries a page, and counts the pages."""
+
+    def __init__(self, keys: list[str]) -> None:
+        self.keys = sorted(keys)
+        self.asked = 0
+
+    def __call__(self, source: PrefixSource, prefix: str, delimiter: str) -> Iterator[dict[str, Any]]:
+        entries: dict[str, bool] = {}
+        for key in self.keys:
+            head, cut, _ = key.removeprefix(prefix).partition(delimiter) if delimiter else (key, "", "")
+            if key.startswith(prefix):
+                entries[prefix + head + cut if cut else key] = bool(cut)
+        names = list(entries)
+        for start in range(0, max(len(names), 1), 10):
+            self.asked += 1
+            page = names[start : start + 10]
+            yield {
+                "Contents": [{"Key": name, "Size": 1} for name in page if not entries[name]],
+                "CommonPrefixes": [{"Prefix": name} for name in page if entries[name]],
+            }
+
+
+PARTS = st.sampled_from(["a", "b", "c", *(str(number) for number in range(30))])
+KEYS = st.lists(PARTS, min_size=1, max_size=3).map(lambda parts: f"{'/'.join(parts)}.jpg")
+
+
+@given(st.lists(KEYS, unique=True, max_size=200))
+def test_partitions_hold_every_key_of_a_bucket_once(keys: list[str]) -> None:
+    source = PrefixSource.parse("s3://bucket", S3Options())
+    with pytest.MonkeyPatch.context() as patch:
+        pages = Pages(keys)
+        patch.setattr(PrefixSource, "_pages", lambda *asked: pages(*asked))
+        patch.setattr(prefix, "_FLAT_PAGES", 2)
+        found = [photo.key for partition in source.partitions() for photo in source.photos(partition)]
+        assert sorted(found) == sorted(keys)
+        assert sorted(photo.key for photo in source.in_order()) == sorted(keys)
+
+
+@pytest.mark.parametrize("folder", ["", "photos/"])
+def test_a_flat_bucket_is_not_listed_twice(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = Pages([f"{folder}{number:05d}.jpg" for number in range(2000)])
+    monkeypatch.setattr(PrefixSource, "_pages", lambda *asked: pages(*asked))
+    source = PrefixSource.parse("s3://bucket", S3Options())
+    assert source.partitions() == [""]
+    # fifty pages and the one after them, and one that shows the folder
+    assert pages.asked <= 52
+
+
+def test_a_few_photos_of_a_flat_bucket_are_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = Pages([f"{number:05d}.jpg" for number in range(2000)])
+    monkeypatch.setattr(PrefixSource, "_pages", lambda *asked: pages(*asked))
+    source = LimitedSource(PrefixSource.parse("s3://bucket", S3Options()), 7)
+    assert len([photo for partition in source.partitions() for photo in source.photos(partition)]) == 7
+    assert pages.asked == 1
 
 
 @pytest.mark.parametrize("text", ["s3://", "s3:///key", "bucket/key"])
