@@ -24,7 +24,7 @@ from featherface_batch.limits import ErrorLimit
 from featherface_batch.manifest import MANIFEST_NAME, Work, make_manifest
 from featherface_batch.pipeline import run_plan
 from featherface_batch.plan import Plan
-from featherface_batch.planning import make_plan
+from featherface_batch.planning import Planner
 from featherface_batch.pool import Limits, Pool, choose_pool
 from featherface_batch.progress import Progress
 from featherface_batch.records import Tally, is_text, write_json
@@ -194,13 +194,18 @@ def _run(
     source: Source, ledger: Ledger, identity: Mapping[str, Any], config: JobConfig, lease: Lease
 ) -> JobSummary:
     storage = ledger.storage
+    plan, planner = ledger.plan(), Planner(source, ledger)
+    if plan is None:
+        _LOGGER.info("listing %s", source.name)
+        # Before Ray starts: a source that cannot be read is refused at once.
+        plan = planner.list_here()
+    if plan is not None and not plan.photos:
+        raise _empty(source)
     with ray_session(config.address, config.cpus):
-        plan = ledger.plan()
         if plan is None:
-            _LOGGER.info("listing %s", source.name)
-            plan = make_plan(source, ledger)
+            plan = planner.list_by_tasks()
         if not plan.photos:
-            raise SourceError(f"{source.name} holds no photo (by name: .jpg, .png, .webp, .bmp and the like)")
+            raise _empty(source)
         before = sum(ledger.tallies().values(), Tally())
         with Progress(plan.photos, before, storage) as progress:
             started = time.monotonic()
@@ -236,6 +241,10 @@ def _run(
         annotated=worked,
         seconds=seconds,
     )
+
+
+def _empty(source: Source) -> SourceError:
+    return SourceError(f"{source.name} holds no photo (by name: .jpg, .png, .webp, .bmp and the like)")
 
 
 def _work(

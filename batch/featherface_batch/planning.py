@@ -12,34 +12,50 @@ from featherface_batch.plan import Part, Plan, plan_photos
 from featherface_batch.sources import Source
 from featherface_batch.storage import Storage
 
-__all__ = ["make_plan"]
+__all__ = ["Planner"]
 
 # Tasks that list want processes of their own, which take longer to start than this takes to be listed.
 _PARTITIONS_LISTED_HERE: Final = 16
 _PHOTOS_LISTED_HERE: Final = 4096
 
 
-def make_plan(source: Source, ledger: Ledger) -> Plan:
-    """List a source into a plan in the run's output.
+class Planner:
+    """Lists a source into a plan in the run's output.
 
     Parameters
     ----------
     source : Source
-        If it has one partition, or hardly any photos in a few, it is listed here, else by Ray's tasks.
     ledger : Ledger
-
-    Raises
-    ------
-    SourceError
-        The source cannot be listed.
     """
-    partitions = source.partitions()
-    parts = _list_here(source, partitions, ledger.storage)
-    if len(parts) < len(partitions):
-        parts.append(_list_by_tasks(source, partitions, len(parts), ledger.storage))
-    plan = Plan(tuple(chain.from_iterable(parts)))
-    ledger.save_plan(plan)
-    return plan
+
+    def __init__(self, source: Source, ledger: Ledger) -> None:
+        self._source = source
+        self._ledger = ledger
+        self._partitions: list[str] = []
+        self._parts: list[list[Part]] = []
+
+    def list_here(self) -> Plan | None:
+        """List what takes no time, or cannot be shared; None if Ray's tasks must list the rest.
+
+        Raises
+        ------
+        SourceError
+            The source cannot be listed.
+        """
+        self._partitions = self._source.partitions()
+        self._parts = _list_here(self._source, self._partitions, self._ledger.storage)
+        return self._saved() if len(self._parts) == len(self._partitions) else None
+
+    def list_by_tasks(self) -> Plan:
+        """List what `list_here` has left, side by side."""
+        storage = self._ledger.storage
+        self._parts.append(_list_by_tasks(self._source, self._partitions, len(self._parts), storage))
+        return self._saved()
+
+    def _saved(self) -> Plan:
+        plan = Plan(tuple(chain.from_iterable(self._parts)))
+        self._ledger.save_plan(plan)
+        return plan
 
 
 def _list_here(source: Source, partitions: Sequence[str], storage: Storage) -> list[list[Part]]:

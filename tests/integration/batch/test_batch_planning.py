@@ -8,7 +8,7 @@ from branches import Branches
 
 from featherface_batch.ledger import Ledger
 from featherface_batch.plan import read_part
-from featherface_batch.planning import make_plan
+from featherface_batch.planning import Planner
 from featherface_batch.storage import LocalStorage
 
 
@@ -29,7 +29,10 @@ def test_whoever_lists_a_source_the_plan_is_the_same(
     notes = tmp_path / "notes"
     notes.mkdir()
     source, storage = Branches(sizes, notes), LocalStorage(tmp_path / "out")
-    plan = make_plan(source, Ledger(storage))
+    planner = Planner(source, Ledger(storage))
+    plan = planner.list_here()
+    assert (plan is None) == bool(by_tasks)
+    plan = plan or planner.list_by_tasks()
     shards = [shard for part in plan.parts for shard in read_part(part.name, storage)]
     listed = {partition: source.listers(partition) for partition in range(len(sizes))}
     assert {partition for partition, listers in listed.items() if listers - {os.getpid()}} == by_tasks
