@@ -36,7 +36,7 @@ class Stage:
     steps : int
         How many steps of the settings' schedule are made.
     teachers : tuple of str
-        Stages' weights, "tiny" or "yunet".
+        Stages' weights, "tiny", "yunet" or "centerface".
     backbone : str or None
         Whose backbone replaces that of `start`.
     mean : mapping of str to float
@@ -152,11 +152,13 @@ def plan(recipe: Recipe, weights: str) -> list[Stage]:
 
 def _row(stage: Stage) -> dict[str, str]:
     s = stage.settings
-    # YuNet has none of the outputs that these two weigh
+    # YuNet and CenterFace have none of the outputs that these two weigh
     of_outputs = {"classes": s.distillation.alpha, "boxes": s.distillation.box_weight}
-    lessons = [name for name, weight in of_outputs.items() if weight and set(stage.teachers) - {"yunet"}]
+    with_priors = set(stage.teachers) - {"yunet", "centerface"}
+    lessons = [name for name, weight in of_outputs.items() if weight and with_priors]
     if s.distillation.answers_weight:
-        lessons.append(f"yunet's answers x {s.distillation.answers_weight:g}")
+        who = "yunet's" + (" and centerface's" if s.distillation.large_answers_from else "")
+        lessons.append(f"{who} answers x {s.distillation.answers_weight:g}")
     if s.distillation.feature_weight:
         whose = "FeatherFace's features" if s.distillation.feature_teachers == "ours" else "features"
         seen = f" (yunet: crops {s.distillation.enlarge}-fold)" if s.distillation.enlarge > 1 else ""
