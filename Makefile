@@ -71,6 +71,9 @@ lock: $(UV)
 		--extra lambda -c requirements/dev.lock pyproject.toml -o requirements/layer.lock
 	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 		--extra cluster -c requirements/dev.lock pyproject.toml -o requirements/batch.lock
+	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+		--extra cluster -c requirements/batch.lock --override requirements/gpu.override pyproject.toml requirements/gpu.in \
+		-o requirements/batch-gpu.lock
 	for name in sam checkov cloud fuzz; do $(UV) pip compile --quiet --upgrade --universal --generate-hashes \
 		--python-version 3.11 requirements/tools/$$name.in -o requirements/tools/$$name.lock || exit 1; done
 

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
 
+import onnxruntime
+
 from featherface_batch.statistics import Statistics
 from featherface_batch.storage import Storage
 
 __all__ = ["MANIFEST_NAME", "Work", "make_manifest"]
 
 MANIFEST_NAME: Final = "manifest.json"
-_PACKAGES: Final = ("numpy", "onnxruntime", "pillow", "pyarrow", "ray")
+_PACKAGES: Final = ("numpy", "pillow", "pyarrow", "ray")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,12 @@ def make_manifest(
         "formats": ", ".join(formats),
         "counts": statistics.to_dict(),
         "throughput": _throughput(work) if work.photos else _earlier(storage),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            # it comes as a package of another name for GPUs
+            "onnxruntime": onnxruntime.__version__,
+            **{name: version(name) for name in _PACKAGES},
+        },
     }
 
 

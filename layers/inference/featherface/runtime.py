@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
+import threading
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -28,6 +31,7 @@ _PROVIDERS: Final[dict[Provider, str]] = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
+_LOADING: Final = threading.Lock()
 # These networks are small: beyond four threads the hand-over between threads costs what the work gains.
 _MAX_AUTO_THREADS: Final = 4
 
@@ -72,6 +76,8 @@ class Session:
 
         wanted = _choose(device, onnxruntime.get_available_providers())
         self.threads: Final = threads or min(usable_cpus(), _MAX_AUTO_THREADS)
+        if wanted != "cpu":
+            _load_gpu_libraries(onnxruntime)
 
         def start(provider: Provider) -> onnxruntime.InferenceSession:
             return onnxruntime.InferenceSession(
@@ -168,6 +174,19 @@ def _choose(device: str, available: list[str]) -> Provider:
                 )
             return provider
     raise ProviderError(f"device must be auto, {', '.join(_PROVIDERS)}; got {device!r}")
+
+
+def _load_gpu_libraries(onnxruntime: Any) -> None:
+    """Load CUDA and cuDNN from where ``pip install onnxruntime-gpu[cuda,cudnn]`` puts them, if it did.
+
+    The linker does not look into Python's packages, and does look where a system's own CUDA is.
+    """
+    # What it cannot load it prints, on standard output, which may be where results go. Another thread that
+    # did the same at once could keep this one's stream for good.
+    with _LOADING, redirect_stdout(io.StringIO()) as said:
+        onnxruntime.preload_dlls()
+    if said.getvalue():
+        _LOGGER.debug("onnxruntime.preload_dlls: %s", said.getvalue().strip())
 
 
 def _running(session: onnxruntime.InferenceSession) -> Provider:

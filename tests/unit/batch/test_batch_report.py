@@ -1,9 +1,11 @@
 import io
 import json
 from html.parser import HTMLParser
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
@@ -122,6 +124,22 @@ def test_the_manifest_estimates_the_cost(tmp_path: Path) -> None:
     assert manifest["throughput"]["estimated_dollars"] == pytest.approx(0.005)
     assert manifest["throughput"]["estimated_dollars_per_million_photos"] == 5.0
     assert {"python", "ray", "onnxruntime"} <= set(manifest["versions"])
+
+
+def test_the_manifest_needs_no_package_of_the_name_onnxruntime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # with a GPU it is onnxruntime-gpu
+    def version(name: str) -> str:
+        if name == "onnxruntime":
+            raise PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr("featherface_batch.manifest.version", version)
+    manifest = make_manifest(
+        IDENTITY, (), Statistics(), Work(1, 1.0, 1, 0, 0.05, 0.6), LocalStorage(tmp_path)
+    )
+    assert manifest["versions"]["onnxruntime"] == onnxruntime.__version__
 
 
 def test_a_start_without_work_keeps_the_speed_that_was_measured(tmp_path: Path) -> None:
