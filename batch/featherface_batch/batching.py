@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Protocol
+from typing import Final, Protocol
 
-from featherface import Detections, PreparedImage
+from featherface import Detections, PreparedImage, ProviderError
 
 __all__ = ["BatchingFinder", "Network"]
+
+_LOGGER: Final = logging.getLogger(__name__)
+# A GPU that fails so many photos in a row, each by itself, is not asked again.
+_FAILURES_TO_GIVE_UP: Final = 3
 
 
 class Network(Protocol):
@@ -30,16 +36,25 @@ class BatchingFinder:
     A GPU is fed by as many decoding threads as there are CPUs; a batch is what has come while the batch
     before was computed, of one size, so no photo waits for others to come.
 
+    A GPU may fail where a CPU does not: by too little memory, which it shares, or for good. A batch that
+    fails is searched photo by photo, so that none costs its neighbours, and a photo that fails by itself is
+    searched by the spare network.
+
     Parameters
     ----------
     network : Network
     batch_size : int
         Photos of a batch at most.
+    spare : callable
+        Makes the network of the last resort, when it is needed first.
     """
 
-    def __init__(self, network: Network, batch_size: int) -> None:
+    def __init__(self, network: Network, batch_size: int, spare: Callable[[], Network]) -> None:
         self._network = network
         self._batch_size = batch_size
+        self._make_spare = spare
+        self._spare: Network | None = None
+        self._failures = 0
         self._waiting: deque[tuple[PreparedImage, Future[Detections]]] = deque()
         self._changed = threading.Condition()
         threading.Thread(target=self._run, name="infer", daemon=True).start()
@@ -55,15 +70,36 @@ class BatchingFinder:
 
     def _run(self) -> None:
         while True:
-            batch = self._take()
+            self._answer(self._take())
+
+    def _answer(self, batch: Sequence[tuple[PreparedImage, Future[Detections]]]) -> None:
+        try:
+            found = self._search([prepared for prepared, _ in batch])
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0][1].set_exception(error)
+                return
+            for entry in batch:
+                self._answer([entry])
+            return
+        for (_, future), detections in zip(batch, found, strict=True):
+            future.set_result(detections)
+
+    def _search(self, photos: list[PreparedImage]) -> list[Detections]:
+        if self._failures < _FAILURES_TO_GIVE_UP:
             try:
-                found = self._network.infer([prepared for prepared, _ in batch])
-            except Exception as error:
-                for _, future in batch:
-                    future.set_exception(error)
-                continue
-            for (_, future), detections in zip(batch, found, strict=True):
-                future.set_result(detections)
+                found = self._network.infer(photos)
+            except ProviderError as error:
+                if len(photos) > 1:
+                    raise
+                self._failures += 1
+                what = "from now on" if self._failures == _FAILURES_TO_GIVE_UP else "for this photo"
+                _LOGGER.warning("%s; the CPU takes over %s", error, what)
+            else:
+                self._failures = 0
+                return found
+        self._spare = self._spare or self._make_spare()
+        return self._spare.infer(photos)
 
     def _take(self) -> list[tuple[PreparedImage, Future[Detections]]]:
         """Wait for a photo and take it with those of its bucket, the oldest first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from featherface import Detections, Detector, Settings
@@ -23,7 +24,10 @@ class FaceFinder(Protocol):
 def load_detector(settings: Settings) -> FaceFinder:
     """Load the settings' model; on a GPU, one that puts the photos of all threads into batches."""
     detector = Detector.load(settings=settings)
-    return detector if detector.info.provider == "cpu" else BatchingFinder(detector, settings.batch_size)
+    if detector.info.provider == "cpu":
+        return detector
+    on_cpu = replace(settings, device="cpu")
+    return BatchingFinder(detector, settings.batch_size, lambda: Detector.load(settings=on_cpu))
 
 
 class Finders:
