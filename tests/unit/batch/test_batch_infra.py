@@ -128,3 +128,17 @@ def test_a_policy_names_what_it_allows(name: str) -> None:
         if statement["Resource"] == "*":
             # These have no narrower resource.
             assert all(":Describe" in action or action == "ecr:GetAuthorizationToken" for action in actions)
+
+
+def test_the_image_for_gpus_has_the_same_packages_but_for_onnxruntime_and_its_cuda() -> None:
+    def pinned(name: str) -> set[str]:
+        lines = (INFRA.parents[1] / "requirements" / name).read_text().splitlines()
+        return {line.rstrip("\\ ") for line in lines if "==" in line and line[0].isalnum()}
+
+    cpu, gpu = pinned("batch.lock"), pinned("batch-gpu.lock")
+    assert {line.partition("==")[0] for line in cpu - gpu} == {"onnxruntime"}
+    added = {line.partition("==")[0] for line in gpu - cpu}
+    assert "onnxruntime-gpu" in added
+    assert all(name.startswith(("nvidia-", "onnxruntime")) for name in added)
+    # both have the same files; a condition that never holds keeps the one for CPUs out
+    assert [line for line in gpu if line.startswith("onnxruntime==") and "'never'" in line]
