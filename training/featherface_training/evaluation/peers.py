@@ -95,9 +95,17 @@ def decode_yunet(outputs: list[NDArray[np.float32]], height: int, width: int) ->
 def decode_centerface(outputs: list[NDArray[np.float32]], height: int, width: int) -> _Raw:
     """CenterFace (Xu et al., 2020): a heatmap at stride 4; all its pairs are (y, x).
 
-    Parameters, returns
-    -------------------
-    As those of `decode_yunet`, of the network's four outputs.
+    Parameters
+    ----------
+    outputs : list of ndarray
+        The network's four, of one image.
+    height, width : int
+        Of that image, pixels.
+
+    Returns
+    -------
+    boxes, scores, landmarks : ndarray
+        As `decode_yunet` returns them.
     """
     heat, size, offset, marks = (o[0].reshape(len(o[0]), -1).astype(float) for o in outputs)
     cells = _cells(height, width, 4, 1)

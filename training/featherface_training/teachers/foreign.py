@@ -189,15 +189,19 @@ class ForeignTeacher:
             # the network ends in a softmax; its logarithm has the same differences as the logits
             return Lesson((classes.clamp(1e-7, 1.0).log(), boxes, landmarks), [levels], None)
         found = None
-        if self.finds or self.finds_large:
+        if self._answering:
             found = [self._found([o[i : i + 1] for o in answers], images) for i in range(len(images))]
-        return Lesson(None, [levels], *((found, None) if self.finds else (None, found)))
+        if self._single:
+            return Lesson(None, [levels], None, found)
+        return Lesson(None, [levels], found)
 
     def _found(self, outputs: list[NDArray[np.float32]], images: Tensor) -> Detections:
         height, width = (side * self._enlarge for side in images.shape[2:])
-        boxes, scores, _ = (decode_centerface if self._single else decode_yunet)(outputs, height, width)
         if self._single:
+            boxes, scores, _ = decode_centerface(outputs, height, width)
             scores = _as_yunet_would(scores)
+        else:
+            boxes, scores, _ = decode_yunet(outputs, height, width)
         some = scores > LEAST_SCORE
         boxes, scores = boxes[some] / self._enlarge, scores[some]
         kept = non_maximum_suppression(boxes, scores, SUPPRESSED, MOST_FOUND)
