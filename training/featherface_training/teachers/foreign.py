@@ -31,8 +31,8 @@ CENTERFACE_OUTPUTS = 4
 YUNET_OUTPUTS = 12
 # detections that count as an answer
 LEAST_SCORE, MOST_FOUND = 0.05, 500
-# a logit of CenterFace's means what this one of YuNet's does, more or less: on photos of train, where YuNet
-# sees them twice as large, as many of its boxes of 24 to 48 px with a score like that are labelled faces
+# slope and shift to the logit of YuNet's that is worth as much, more or less: teachers.scale tells them, and
+# how it knows; recorded stages were taught with these
 CENTERFACE_LOGIT = (1.4, 1.1)
 
 
