@@ -46,7 +46,7 @@ def test_what_cannot_be_fitted_says_what_is_missing(right):
 def command(peers, tmp_path):
     """Photos in every other of which both detectors' face is a labelled one."""
 
-    def run(count):
+    def run(count, *extra, broken=()):
         folder = tmp_path / "WIDER_train" / "images" / "0--Black"
         folder.mkdir(parents=True)
         left, top, right, bottom = peers.box.astype(int)
@@ -59,7 +59,9 @@ def command(peers, tmp_path):
         labels.write_text("\n".join(lines) + "\n")
         photos = ["--wider", str(tmp_path), "--labels", str(labels), "--size", "64", "--enlarge", "1"]
         models = ["--yunet", str(peers.make("yunet")), "--centerface", str(peers.make("centerface"))]
-        return main([*photos, *models])
+        for i in broken:
+            (folder / f"{i}.png").write_bytes(b"no photo")
+        return main([*photos, *models, *extra])
 
     return run
 
@@ -76,3 +78,15 @@ def test_too_few_photos_say_so(command, capsys):
     with pytest.raises(SystemExit):
         command(8)
     assert "take more photos" in capsys.readouterr().err
+
+
+def test_a_photo_that_cannot_be_read_is_named(command, capsys):
+    with pytest.raises(SystemExit):
+        command(60, broken=[7])
+    assert "7.png is not a photo" in capsys.readouterr().err
+
+
+def test_no_photos_are_no_sample(command, capsys):
+    with pytest.raises(SystemExit):
+        command(60, "--photos", "0")
+    assert "expected at least 1" in capsys.readouterr().err

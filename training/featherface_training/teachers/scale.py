@@ -75,8 +75,12 @@ def _judge(
     peer: Peer, photos: Sequence[tuple[Path, NDArray[np.float64]]], size: int, enlarge: int, name: str
 ) -> Judged:
     parts = []
-    for path, faces in tqdm(photos, desc=name, unit="photo"):
-        rgb = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    for path, faces in tqdm(photos, desc=name, unit="photo", disable=None):
+        # labels refer to the stored pixels: the EXIF orientation must not be applied
+        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        if pixels is None:
+            raise LabelError(f"{path} is not a photo that OpenCV can read: remove or replace it")
+        rgb = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
         found = peer(rgb, size * enlarge)
         boxes = np.concatenate([found.boxes, found.scores[:, None]], 1)
         sizes = np.sqrt((boxes[:, 2:4] - boxes[:, :2]).clip(0).prod(1)) * size / max(rgb.shape[:2])
@@ -101,6 +105,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--threads", type=int, default=0, help="0 (default) for all")
     args = parser.parse_args(argv)
+    if min(args.size, args.enlarge, args.photos) < 1:
+        parser.error("--size, --enlarge and --photos: expected at least 1")
     try:
         photos = _photos(args.wider, args.labels, args.photos)
         judged = {}
