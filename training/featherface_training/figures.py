@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from .data.photos import read_pixels
 from .evaluation import DIFFICULTIES, Evaluation, GroundTruth, PhotoTruth, evaluate, read_ground_truth
 from .evaluation.boxes import overlaps
 from .evaluation.cli import parse_size
@@ -134,8 +135,7 @@ def _mistakes(found: Boxes, truth: GroundTruth) -> tuple[list[tuple[float, str, 
 
 
 def _tile(path: Path, box: NDArray[np.float64], text: str, colour: tuple[int, int, int]) -> NDArray[np.uint8]:
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    assert pixels is not None
+    pixels = read_pixels(path)
     centre, side = (box[:2] + box[2:]) / 2, max(1.8 * (box[2:] - box[:2]).max(), 24)
     scale = _TILE / side
     move = np.array([[scale, 0, _TILE / 2 - scale * centre[0]], [0, scale, _TILE / 2 - scale * centre[1]]])

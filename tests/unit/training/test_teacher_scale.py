@@ -23,7 +23,7 @@ def test_the_odds_that_scores_were_drawn_with_are_found(slope, shift):
 
 
 def test_a_moved_logit_has_the_odds_it_had():
-    slope, shift = scale(drawn(3.0, 1.6), drawn(2.0, -0.7, seed=6))
+    slope, shift = scale(odds(drawn(3.0, 1.6)), odds(drawn(2.0, -0.7, seed=6)))
     for logit in (-2.0, 0.0, 1.0):
         assert 2.0 * (slope * logit + shift) - 0.7 == pytest.approx(3.0 * logit + 1.6, abs=0.4)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from .photos import read_pixels
 from .wider import LabelledPhoto
 
 __all__ = ["PackedDataset", "is_packed", "pack"]
@@ -51,10 +52,7 @@ def pack(photos: Sequence[tuple[Path, LabelledPhoto]], target: Path, *, limit: i
     offset = 0
     with (target / "pixels.bin").open("wb") as out:
         for path, photo in tqdm(photos, desc=f"packing {target.name}", unit="photo", disable=None):
-            # labels refer to the stored pixels: the EXIF orientation must not be applied
-            pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-            if pixels is None:
-                raise ValueError(f"{path} is not a photo that OpenCV can read: remove or replace it")
+            pixels = read_pixels(path)
             factor = min(1.0, limit / max(pixels.shape[:2]))
             if factor < 1:
                 pixels = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ..data.photos import read_pixels
 from ..data.wider import LabelError, read_wider
 from ..evaluation.errors import EvaluationError
 from ..evaluation.peers import Peer
@@ -59,9 +60,9 @@ def odds(judged: Judged) -> tuple[float, float]:
     return slope, shift
 
 
-def scale(theirs: Judged, ours: Judged) -> tuple[float, float]:
-    """Return slope and shift that move `theirs`' logits to where `ours` of the same odds are."""
-    (slope, shift), (our_slope, our_shift) = odds(theirs), odds(ours)
+def scale(theirs: tuple[float, float], ours: tuple[float, float]) -> tuple[float, float]:
+    """Return slope and shift that move logits of the one line of `odds` to where the other has the same."""
+    (slope, shift), (our_slope, our_shift) = theirs, ours
     return slope / our_slope, (shift - our_shift) / our_slope
 
 
@@ -76,11 +77,7 @@ def _judge(
 ) -> Judged:
     parts = []
     for path, faces in tqdm(photos, desc=name, unit="photo", disable=None):
-        # labels refer to the stored pixels: the EXIF orientation must not be applied
-        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if pixels is None:
-            raise LabelError(f"{path} is not a photo that OpenCV can read: remove or replace it")
-        rgb = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+        rgb = cv2.cvtColor(read_pixels(path), cv2.COLOR_BGR2RGB)
         found = peer(rgb, size * enlarge)
         boxes = np.concatenate([found.boxes, found.scores[:, None]], 1)
         sizes = np.sqrt((boxes[:, 2:4] - boxes[:, :2]).clip(0).prod(1)) * size / max(rgb.shape[:2])
@@ -109,14 +106,14 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--size, --enlarge and --photos: expected at least 1")
     try:
         photos = _photos(args.wider, args.labels, args.photos)
-        judged = {}
+        lines = {}
         for name, path, times in (("YuNet", args.yunet, args.enlarge), ("CenterFace", args.centerface, 1)):
             peer = Peer(path, threshold=LEAST_SCORE, threads=args.threads)
-            judged[name] = _judge(peer, photos, args.size, times, name)
-            slope, shift = odds(judged[name])
-            count, right = len(judged[name].right), int(judged[name].right.sum())
+            judged = _judge(peer, photos, args.size, times, name)
+            slope, shift = lines[name] = odds(judged)
+            count, right = len(judged.right), int(judged.right.sum())
             print(f"{name}: {count} boxes, {right} of them faces, log odds {slope:.2f} logit {shift:+.2f}")
-        slope, shift = scale(judged["CenterFace"], judged["YuNet"])
+        slope, shift = scale(lines["CenterFace"], lines["YuNet"])
     except (LabelError, EvaluationError, TeacherError) as error:
         parser.error(str(error))
     print(f"{len(photos)} photos: CenterFace's logit x stands for {slope:.2f} x {shift:+.2f} of YuNet's")
