@@ -42,6 +42,7 @@ SCHEMAS: Final[Mapping[str, Any]] = {
                 "type": "object",
                 "properties": {
                     "model": {"enum": ["nano", "v1"]},
+                    "precision": {"enum": ["fp32", "int8"]},
                     "input_size": {"type": "integer", "minimum": 320, "maximum": 1024, "multipleOf": 32},
                     "confidence_threshold": {"type": "number", "minimum": 0, "maximum": 1},
                     "max_errors": {

@@ -14,8 +14,8 @@ FORMATS: Final = ("jsonl", "coco", "parquet", "yolo", "voc", "label-studio", "wi
 """Output formats that the batch job knows; it checks them again."""
 
 _MEMBERS: Final = ("source", "output", "formats", "options")
-_OPTIONS: Final = ("model", "input_size", "confidence_threshold", "max_errors", "retry_errors", "limit")
-_MODELS: Final = ("nano", "v1")
+_CHOICES: Final = {"model": ("nano", "v1"), "precision": ("fp32", "int8")}
+_OPTIONS: Final = (*_CHOICES, "input_size", "confidence_threshold", "max_errors", "retry_errors", "limit")
 
 
 class JobRequest(NamedTuple):
@@ -73,6 +73,7 @@ def command_line(request: JobRequest) -> list[str]:
     """Return the batch command's arguments, each of them one argument whatever it contains."""
     flags = {
         "model": "--model",
+        "precision": "--precision",
         "input_size": "--input-size",
         "confidence_threshold": "--confidence",
         "max_errors": "--max-errors",
@@ -109,8 +110,9 @@ def _options(options: object) -> dict[str, Any]:
         )
     except ConfigurationError as error:
         raise InvalidOptionError(str(error)) from error
-    if options.get("model", "nano") not in _MODELS:
-        raise InvalidOptionError(f"model must be one of {', '.join(_MODELS)}; got {options['model']!r}")
+    for name, choices in _CHOICES.items():
+        if options.get(name, choices[0]) not in choices:
+            raise InvalidOptionError(f"{name} must be one of {', '.join(choices)}; got {options[name]!r}")
     if not isinstance(options.get("retry_errors", False), bool):
         raise InvalidOptionError(f"retry_errors must be true or false; got {options['retry_errors']!r}")
     errors = options.get("max_errors", 0)

@@ -146,6 +146,7 @@ SOURCE = f"s3://{PHOTOS}/a"
         ({"source": SOURCE, "formats": [["coco"]]}, 422, "invalid_option"),
         ({"source": SOURCE, "options": {"model": "huge"}}, 422, "invalid_option"),
         ({"source": SOURCE, "options": {"model": ["v1"]}}, 422, "invalid_option"),
+        ({"source": SOURCE, "options": {"precision": "fp16"}}, 422, "invalid_option"),
         ({"source": SOURCE, "options": {"input_size": 1}}, 422, "invalid_option"),
         ({"source": SOURCE, "options": {"max_errors": "many"}}, 422, "invalid_option"),
         ({"source": SOURCE, "options": {"retry_errors": 1}}, 422, "invalid_option"),
@@ -172,6 +173,7 @@ def test_every_job_s_command_line_is_one_that_the_batch_package_reads() -> None:
         "formats": list(FORMATS),
         "options": {
             "model": "v1",
+            "precision": "int8",
             "input_size": 960,
             "confidence_threshold": 0.3,
             "max_errors": "5%",
@@ -185,7 +187,8 @@ def test_every_job_s_command_line_is_one_that_the_batch_package_reads() -> None:
     arguments = parser.parse_args(command_line(request)[1:])
     assert arguments.source == members["source"]
     assert arguments.output == request.output
-    assert (arguments.model, arguments.input_size, arguments.confidence) == ("v1", 960, 0.3)
+    assert (arguments.model, arguments.precision) == ("v1", "int8")
+    assert (arguments.input_size, arguments.confidence) == (960, 0.3)
     assert arguments.retry_errors
     assert arguments.limit == 500
     assert ErrorLimit.parse(arguments.max_errors)
