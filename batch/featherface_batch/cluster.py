@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Final
 
+from featherface_batch.errors import ClusterError
 from featherface_batch.notices import without_line
 from featherface_batch.stopping import same_sigterm
 
@@ -30,6 +33,7 @@ UNREAD: Final = {
 It has neither, and whatever its many processes do takes the processors and their caches from the threads that
 search. What the user has set already stays.
 """
+_PATIENCE_SECONDS: Final = 10
 _LOGGER: Final = logging.getLogger(__name__)
 
 
@@ -43,6 +47,11 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
         Of a cluster. If omitted, a Ray of this process's own runs on this machine.
     cpus : int
         CPUs for the embedded Ray's workers.
+
+    Raises
+    ------
+    ClusterError
+        If no cluster answers there, or Ray does not start here.
     """
     # Set before the import: Ray reads them once.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -68,13 +77,15 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
     if found:
         _LOGGER.info("using the Ray that this process is connected to")
     elif address is not None:
-        with same_sigterm():
+        _look_for(address)
+        with same_sigterm(), _explained(f"Ray found no cluster at {address}", "is it up, and its token set?"):
             ray.init(address=address, logging_level=logging.ERROR)
     else:
         _LOGGER.info("starting Ray, which takes some seconds")
         # Ray Data wants it, and until Ray's processes have started, this one only waits.
         threading.Thread(target=import_module, args=("pandas",), daemon=True).start()
-        with without_line(_NOTICE), same_sigterm():
+        busy = "on a busy machine, the same command may do later"
+        with without_line(_NOTICE), same_sigterm(), _explained("Ray did not start on this machine", busy):
             ray.init(
                 address="local",
                 num_cpus=cpus,
@@ -95,6 +106,30 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
     finally:
         if not found:
             ray.shutdown()
+
+
+def _look_for(address: str) -> None:
+    """Refuse an address where nothing listens: Ray would try for minutes, and fill the terminal meanwhile."""
+    place = re.fullmatch(r"(?:ray://)?\[?([^/\[\]]+)\]?:(\d+)", address)
+    if place is None:
+        return
+    try:
+        socket.create_connection((place[1], int(place[2])), timeout=_PATIENCE_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(
+            f"nothing answers at {address} ({error}): expected auto, or the HOST:PORT of a running cluster's "
+            "head, which `ray start --head` prints"
+        ) from error
+
+
+@contextmanager
+def _explained(what: str, remedy: str) -> Iterator[None]:
+    """Make one of our errors of whatever Ray fails with, some of which are plain exceptions."""
+    try:
+        yield
+    except Exception as error:
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ClusterError(f"{what}: {said} ({remedy})") from error
 
 
 @contextmanager

@@ -5,6 +5,7 @@
     BatchError                     batch
     ├── UsageError                 usage               an option or a combination of options is wrong
     ├── SourceError                source              the source cannot be listed
+    ├── ClusterError               cluster             Ray cannot be reached, or does not start
     ├── StorageError               storage             the output cannot be read or written
     ├── OutputMismatchError        output_mismatch     the output belongs to a run with other options
     ├── RunInUseError              run_in_use          another command works on the output
@@ -30,6 +31,7 @@ from typing import ClassVar
 __all__ = [
     "ArchivedPhotoError",
     "BatchError",
+    "ClusterError",
     "DeniedPhotoError",
     "FetchError",
     "MissingPhotoError",
@@ -63,6 +65,12 @@ class SourceError(BatchError):
     """The source cannot be listed."""
 
     code = "source"
+
+
+class ClusterError(BatchError):
+    """Ray cannot be reached, or does not start."""
+
+    code = "cluster"
 
 
 class StorageError(BatchError):

@@ -1,8 +1,12 @@
-"""A cluster of several raylets on this machine, one of which dies."""
+"""A cluster of several raylets on this machine, one of which dies; and addresses where there is none."""
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
-from conftest import Annotated
+import pytest
+from conftest import Annotated, jpeg
 
 SCRIPT = """
 import os, sys, threading, time
@@ -55,3 +59,42 @@ def test_a_node_dies_and_the_run_is_complete(on_a_cluster: Callable[[str, int], 
     assert run.keys == [f"{number:03d}.jpg" for number in range(PHOTOS)]
     assert (run.output / "errors.jsonl").read_text() == ""
     assert (run.output / "_SUCCESS").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("127.0.0.1:1", "nothing answers at 127.0.0.1:1"),
+        ("ray://[::1]:1", "nothing answers at ray://[::1]:1"),
+        ("head.invalid:6379", "nothing answers at head.invalid:6379"),
+        ("127.0.0.1:99999", "nothing answers at 127.0.0.1:99999"),
+        ("the head", "Ray found no cluster at the head: "),
+    ],
+)
+def test_where_no_cluster_is_the_command_says_so_at_once(tmp_path: Path, address: str, reason: str) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "1.jpg").write_bytes(jpeg(1))
+    command = [str(Path(sys.executable).parent / "featherface"), "annotate", "photos", "--output", "faces"]
+    # left to itself, Ray tries for two minutes
+    run = subprocess.run(
+        [*command, "--address", address], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 1
+    assert f"featherface: error: {reason}" in run.stderr
+    assert run.stderr.endswith("[cluster]\n")
+    assert "Traceback" not in run.stderr
+
+
+def test_a_ray_that_does_not_start_is_an_error_of_ours() -> None:
+    script = """
+from featherface_batch.cluster import ray_session
+from featherface_batch.errors import ClusterError
+try:
+    with ray_session(None, cpus=-1):
+        raise SystemExit("it started")
+except ClusterError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert run.stdout.startswith("Ray did not start on this machine: "), run.stderr
+    assert "may do later" in run.stdout
