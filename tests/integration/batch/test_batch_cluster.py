@@ -74,7 +74,7 @@ def test_where_no_cluster_is_the_command_says_so_at_once(tmp_path: Path, address
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "1.jpg").write_bytes(jpeg(1))
     command = [str(Path(sys.executable).parent / "featherface"), "annotate", "photos", "--output", "faces"]
-    # left to itself, Ray tries for two minutes
+    # left to itself, Ray tries for minutes
     run = subprocess.run(
         [*command, "--address", address], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
