@@ -115,7 +115,7 @@ def _look_for(address: str) -> None:
         return
     try:
         socket.create_connection((place[1], int(place[2])), timeout=_PATIENCE_SECONDS).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         raise ClusterError(
             f"nothing answers at {address} ({error}): expected auto, or the HOST:PORT of a running cluster's "
             "head, which `ray start --head` prints"

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
 
+COMMAND = str(Path(sys.executable).parent / "featherface")
 _CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",

@@ -3,14 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from conftest import jpeg, serving
+from conftest import COMMAND, jpeg, serving
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from featherface_batch.errors import ArchivedPhotoError, DeniedPhotoError, SourceError
@@ -19,7 +18,6 @@ from featherface_batch.records import Photo
 from featherface_batch.s3 import S3Options
 from featherface_batch.sources import open_source
 
-COMMAND = str(Path(sys.executable).parent / "featherface")
 PUBLIC = ["public/1.jpg", "public/2.jpg"]
 NEVER = float("inf")
 

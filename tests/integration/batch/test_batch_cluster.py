@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Annotated, jpeg
+from conftest import COMMAND, Annotated, jpeg
 
 SCRIPT = """
 import os, sys, threading, time
@@ -66,6 +66,8 @@ def test_a_node_dies_and_the_run_is_complete(on_a_cluster: Callable[[str, int], 
     [
         ("127.0.0.1:1", "nothing answers at 127.0.0.1:1"),
         ("ray://[::1]:1", "nothing answers at ray://[::1]:1"),
+        # longer than a name may be
+        (f"{'x' * 70}:6379", "nothing answers at xxx"),
         ("127.0.0.1:99999", "nothing answers at 127.0.0.1:99999"),
         ("the head", "Ray found no cluster at the head: "),
     ],
@@ -73,7 +75,7 @@ def test_a_node_dies_and_the_run_is_complete(on_a_cluster: Callable[[str, int], 
 def test_where_no_cluster_is_the_command_says_so_at_once(tmp_path: Path, address: str, reason: str) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "1.jpg").write_bytes(jpeg(1))
-    command = [str(Path(sys.executable).parent / "featherface"), "annotate", "photos", "--output", "faces"]
+    command = [COMMAND, "annotate", "photos", "--output", "faces"]
     # left to itself, Ray tries for minutes
     run = subprocess.run(
         [*command, "--address", address], cwd=tmp_path, capture_output=True, text=True, timeout=60

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import boto3
 import psutil
 import pytest
-from conftest import cluster_environment, jpeg, serving
+from conftest import COMMAND, cluster_environment, jpeg, serving
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from featherface import Settings
@@ -28,7 +28,6 @@ from featherface_batch.storage import S3Storage
 from featherface_batch.storage.multipart import concatenate
 
 SETTINGS = Settings(input_size=320)
-COMMAND = str(Path(sys.executable).parent / "featherface")
 MIB = 1024 * 1024
 
 
