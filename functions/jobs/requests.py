@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from featherface import ConfigurationError, DetectOptions
+from featherface import ConfigurationError, DetectOptions, Settings
 from shared.errors import InvalidOptionError, RequestError
 
 __all__ = ["FORMATS", "JobRequest", "command_line", "read_job_request"]
@@ -14,8 +14,8 @@ FORMATS: Final = ("jsonl", "coco", "parquet", "yolo", "voc", "label-studio", "wi
 """Output formats that the batch job knows; it checks them again."""
 
 _MEMBERS: Final = ("source", "output", "formats", "options")
-_CHOICES: Final = {"model": ("nano", "v1"), "precision": ("fp32", "int8")}
-_OPTIONS: Final = (*_CHOICES, "input_size", "confidence_threshold", "max_errors", "retry_errors", "limit")
+_MODEL: Final = ("model", "precision")
+_OPTIONS: Final = (*_MODEL, "input_size", "confidence_threshold", "max_errors", "retry_errors", "limit")
 
 
 class JobRequest(NamedTuple):
@@ -108,11 +108,9 @@ def _options(options: object) -> dict[str, Any]:
         DetectOptions(
             input_size=options.get("input_size"), confidence_threshold=options.get("confidence_threshold")
         )
+        Settings(**{name: options[name] for name in _MODEL if name in options})
     except ConfigurationError as error:
         raise InvalidOptionError(str(error)) from error
-    for name, choices in _CHOICES.items():
-        if options.get(name, choices[0]) not in choices:
-            raise InvalidOptionError(f"{name} must be one of {', '.join(choices)}; got {options[name]!r}")
     if not isinstance(options.get("retry_errors", False), bool):
         raise InvalidOptionError(f"retry_errors must be true or false; got {options['retry_errors']!r}")
     errors = options.get("max_errors", 0)
