@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Final
 
 from featherface_batch.errors import ClusterError
@@ -110,6 +111,7 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
 
 def _look_for(address: str) -> None:
     """Refuse an address where nothing listens: Ray would try for minutes, and fill the terminal meanwhile."""
+    address, source = _led_to(address)
     place = re.fullmatch(r"(?:ray://)?\[?([^/\[\]]+)\]?:(\d+)", address)
     if place is None:
         return
@@ -117,9 +119,25 @@ def _look_for(address: str) -> None:
         socket.create_connection((place[1], int(place[2])), timeout=_PATIENCE_SECONDS).close()
     except (OSError, OverflowError, UnicodeError) as error:
         raise ClusterError(
-            f"nothing answers at {address} ({error}): expected auto, or the HOST:PORT of a running cluster's "
-            "head, which `ray start --head` prints"
+            f"nothing answers at {address}{source} ({error}): expected auto, or the HOST:PORT of a running "
+            "cluster's head, which `ray start --head` prints"
         ) from error
+
+
+def _led_to(address: str) -> tuple[str, str]:
+    """Tell where "auto" leads, and who says so: the variable, or what the last `ray start` has left.
+
+    Ray documents both with ``ray.init``. `ray stop` takes the file away; a cluster that is killed leaves it.
+    """
+    if address != "auto":
+        return address, ""
+    if named := os.environ.get("RAY_ADDRESS"):
+        return named, ", which RAY_ADDRESS names"
+    left = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp", "ray/ray_current_cluster")
+    try:
+        return left.read_text().strip(), f", where {left} says a cluster was started; `ray stop` removes that"
+    except OSError:
+        return address, ""
 
 
 @contextmanager

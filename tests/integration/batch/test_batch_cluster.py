@@ -1,5 +1,6 @@
 """A cluster of several raylets on this machine, one of which dies; and addresses where there is none."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -73,17 +74,38 @@ def test_a_node_dies_and_the_run_is_complete(on_a_cluster: Callable[[str, int], 
     ],
 )
 def test_where_no_cluster_is_the_command_says_so_at_once(tmp_path: Path, address: str, reason: str) -> None:
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "1.jpg").write_bytes(jpeg(1))
-    command = [COMMAND, "annotate", "photos", "--output", "faces"]
+    assert f"featherface: error: {reason}" in _refused(tmp_path, address)
+
+
+def test_where_auto_leads_to_no_cluster_the_command_says_who_sent_it_there(tmp_path: Path) -> None:
+    """What a cluster that was killed has left behind, and a variable that stayed set."""
+    left = tmp_path / "ray" / "ray_current_cluster"
+    left.parent.mkdir()
+    left.write_text("127.0.0.1:1\n")
+    said = _refused(tmp_path, "auto", RAY_TMPDIR=str(tmp_path))
+    assert f"nothing answers at 127.0.0.1:1, where {left} says a cluster was started" in said
+    assert "`ray stop`" in said
+    said = _refused(tmp_path, "auto", RAY_TMPDIR=str(tmp_path), RAY_ADDRESS="127.0.0.1:2")
+    assert "nothing answers at 127.0.0.1:2, which RAY_ADDRESS names" in said
+
+
+def _refused(folder: Path, address: str, **environment: str) -> str:
+    """Run the command on one photo and a cluster that is not there, and return what it says."""
+    (folder / "photos").mkdir(exist_ok=True)
+    (folder / "photos" / "1.jpg").write_bytes(jpeg(1))
     # left to itself, Ray tries for minutes
     run = subprocess.run(
-        [*command, "--address", address], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [COMMAND, "annotate", "photos", "--output", "faces", "--address", address],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert run.returncode == 1
-    assert f"featherface: error: {reason}" in run.stderr
     assert run.stderr.endswith("[cluster]\n")
     assert "Traceback" not in run.stderr
+    return run.stderr
 
 
 def test_a_ray_that_does_not_start_is_an_error_of_ours() -> None:
