@@ -82,7 +82,7 @@ def test_where_auto_leads_to_no_cluster_the_command_says_who_sent_it_there(tmp_p
     left = tmp_path / "ray" / "ray_current_cluster"
     left.parent.mkdir()
     left.write_text("127.0.0.1:1\n")
-    said = _refused(tmp_path, "auto", RAY_TMPDIR=str(tmp_path))
+    said = _refused(tmp_path, "auto", RAY_TMPDIR=str(tmp_path), RAY_ADDRESS="")
     assert f"nothing answers at 127.0.0.1:1, where {left} says a cluster was started" in said
     assert "`ray stop`" in said
     said = _refused(tmp_path, "auto", RAY_TMPDIR=str(tmp_path), RAY_ADDRESS="127.0.0.1:2")
