@@ -31,6 +31,8 @@ class TrainSettings:
         Crops a step of the first size; other sizes get as many as have the same area.
     shares : dict of str to float
         Crops of each extra data set for each crop of WIDER FACE.
+    fourfold : tuple of str
+        Extra data sets of small photos: each of their samples shows four.
     augmentation : AugmentSettings
     learning_rate, weight_decay : float
         Of AdamW. Biases, BN and fusion weights don't decay.
@@ -60,6 +62,7 @@ class TrainSettings:
     batch: int = 16
     sizes: tuple[int, ...] = (320,)
     shares: dict[str, float] = field(default_factory=dict)
+    fourfold: tuple[str, ...] = ()
     augmentation: AugmentSettings = field(default_factory=AugmentSettings)
     learning_rate: float = 2e-3
     weight_decay: float = 5e-4

@@ -10,10 +10,20 @@ from numpy.typing import NDArray
 
 from .data.animals import read_animals
 from .data.heads import around, heads_file, read_heads
+from .data.poses import read_pose_heads
 from .evaluation.boxes import inside, overlaps
 from .evaluation.landmarks import five_points, read_keypoints
 
-__all__ = ["Findings", "Knowledge", "KnownAnimals", "KnownBoxes", "KnownHeads", "KnownPoints", "read_voc"]
+__all__ = [
+    "Findings",
+    "Knowledge",
+    "KnownAnimals",
+    "KnownBoxes",
+    "KnownHeads",
+    "KnownPoints",
+    "KnownPoses",
+    "read_voc",
+]
 
 # of a finding and a known box that mean the same face, for its landmarks; and of one that may
 _SAME, _PERHAPS = 0.5, 0.35
@@ -172,3 +182,31 @@ class KnownHeads:
         heads = read_heads(heads_file(photo))
         told = inside(heads, np.concatenate([found.boxes, found.ignored])).any(1)
         return Findings(found.boxes, found.landmarks, np.concatenate([found.ignored, around(heads)[~told]]))
+
+
+class KnownPoses:
+    """Heads of people at sport, by the photos' names: one on which no face was found is ignored.
+
+    Parameters
+    ----------
+    joints : Path
+        For `read_pose_heads`.
+    """
+
+    name = "poses"
+
+    def __init__(self, joints: Path) -> None:
+        self._heads = read_pose_heads(joints)
+
+    def covers(self, photo: Path) -> bool:
+        """Tell whether the photo's head is known."""
+        return photo.name in self._heads
+
+    def correct(self, photo: Path, found: Findings) -> Findings:
+        """Ignore the head unless a finding holds its middle."""
+        head = self._heads[photo.name][None]
+        middle = (head[:, :2] + head[:, 2:]) / 2
+        told = inside(middle, np.concatenate([found.boxes, found.ignored])).any()
+        return (
+            found if told else Findings(found.boxes, found.landmarks, np.concatenate([found.ignored, head]))
+        )

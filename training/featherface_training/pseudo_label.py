@@ -4,7 +4,8 @@ A face is what at least two detectors find with confidence. What only one finds,
 confidence, is ignored in training: neither face nor background. Known boxes (Pascal VOC) and known landmarks
 (68 points, iBUG 300-W's order) are taken where there are any, and then only what nobody labelled is ignored.
 Known animals (AnimalPose) are no faces, however many detectors say so. Known heads (ShanghaiTech) on which no
-face was found are ignored: they may have one that is too small for the detectors.
+face was found are ignored: they may have one that is too small for the detectors. So are the known heads of
+people at sport (Leeds Sports Pose Extended), for detectors miss many a face upside down.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from .data.annotations import write_annotations
 from .data.wider import LabelError, LabelledPhoto
 from .evaluation.boxes import overlaps
 from .evaluation.peers import Found, Peer
-from .known import Findings, Knowledge, KnownAnimals, KnownBoxes, KnownHeads, KnownPoints
+from .known import Findings, Knowledge, KnownAnimals, KnownBoxes, KnownHeads, KnownPoints, KnownPoses
 
 __all__ = ["agree", "main"]
 
@@ -143,6 +144,11 @@ def main(arguments: list[str] | None = None) -> None:
         help="photos of ShanghaiTech, with its ground-truth folders: heads without a face are ignored",
     )
     parser.add_argument(
+        "--poses",
+        type=Path,
+        help="joints.mat of Leeds Sports Pose Extended: a head without a face is ignored",
+    )
+    parser.add_argument(
         "--accept",
         type=float,
         default=ACCEPT,
@@ -166,6 +172,8 @@ def main(arguments: list[str] | None = None) -> None:
         knowledge.append(KnownAnimals(args.animals))
     if args.heads:
         knowledge.append(KnownHeads())
+    if args.poses:
+        knowledge.append(KnownPoses(args.poses))
     try:
         paths = _candidates(args.photos, knowledge)
     except LabelError as error:

@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _data(wider: Path, labels: Path, packs: Path, extras: list[str], shares: dict[str, float]) -> Mixture:
+def _data(wider: Path, labels: Path, packs: Path, extras: list[str], settings: TrainSettings) -> Mixture:
     """Pack what is not packed yet, each data set in a folder of its own."""
     # labels are read for packing only: a pack holds them
     if not is_packed(packs / "wider"):
@@ -75,7 +75,7 @@ def _data(wider: Path, labels: Path, packs: Path, extras: list[str], shares: dic
         if not is_packed(packs / name):
             pack(read_annotations(annotations, photos), packs / name)
         others[name] = PackedDataset(packs / name)
-    return Mixture(PackedDataset(packs / "wider"), others, shares)
+    return Mixture(PackedDataset(packs / "wider"), others, settings.shares, settings.fourfold)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> None:
             inner = inner.setdefault(parent, {})
         inner[name] = json.loads(value)
     settings = TrainSettings.from_dict(values)
-    data = _data(args.wider, args.labels, args.pack, args.extra, settings.shares)
+    data = _data(args.wider, args.labels, args.pack, args.extra, settings)
     trainer = Trainer(
         settings,
         data,

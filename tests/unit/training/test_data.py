@@ -288,6 +288,40 @@ def test_own_labels_are_written_read_packed_and_mixed(tmp_path, packed):
     assert mixed[order[order[:, 0] == 1][0]][1].name == "a.jpg"
     with pytest.raises(ValueError, match="shares to no extra data, but the data given are \\['own'\\]"):
         Mixture(packed, {"own": extra})
+    with pytest.raises(ValueError, match="four photos at once of \\['wider'\\]"):
+        Mixture(packed, {"own": extra}, {"own": 0.5}, fourfold=["wider"])
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.4])
+def test_samples_of_a_fourfold_data_set_show_four_of_its_photos(packed, tmp_path, probability):
+    for name in "ab":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((40, 60, 3), np.uint8))
+    nothing = np.zeros((0, 4), np.float32)
+    labelled = [
+        (tmp_path / f"{n}.png", LabelledPhoto(n, nothing, np.zeros((0, 5, 2), np.float32), nothing))
+        for n in "ab"
+    ]
+    pack(labelled, tmp_path / "pack")
+    extra = PackedDataset(tmp_path / "pack")
+    plain = Mixture(packed, {"own": extra}, {"own": 0.5})
+    fourfold = Mixture(packed, {"own": extra}, {"own": 0.5}, fourfold=["own"])
+    order = fourfold.order(0, 0)
+    np.testing.assert_array_equal(order, plain.order(0, 0))
+    seen = set()
+    for position, (which, _) in enumerate(order):
+        rows, others = (
+            data.sample(np.random.default_rng(position), order, position, probability)
+            for data in (fourfold, plain)
+        )
+        np.testing.assert_array_equal(rows[0], order[position])
+        if which == 0 or len(others) == 4:
+            # photos of the others, and mosaics of all, are what they are without the setting
+            np.testing.assert_array_equal(rows, others)
+        else:
+            assert rows.shape == (4, 2)
+            assert (rows[:, 0] == 1).all()
+            seen.update(rows[:, 1].tolist())
+    assert seen == {0, 1}
 
 
 def test_bad_own_labels_name_file_and_line(tmp_path):

@@ -124,6 +124,21 @@ def test_labels_stay_on_their_faces(crops, rotate):
     assert seen > 12
 
 
+def test_small_photos_come_four_to_a_sample(crops):
+    packs = crops.data.packs
+    mixed = Mixture(packs[0], {"other": packs[1]}, {"other": 1.0}, fourfold=["other"])
+    (batch,) = DeviceCrops(mixed, CPU).batches(
+        seed=0, epoch=0, batch=2, sizes=(96,), augmentation=AugmentSettings((2.0,))
+    )
+    # the whole photo, with its one face, lies in each tile
+    assert sorted(torch.bincount(batch.owners, minlength=2).tolist()) == [1, 4]
+    quarters = batch.boxes[batch.owners == batch.owners.mode().values]
+    centres = (quarters[:, :2] + quarters[:, 2:]) / 2
+    assert {(x > 48, y > 48) for x, y in centres.tolist()} == {
+        (a, b) for a in (False, True) for b in (False, True)
+    }
+
+
 def test_a_resumed_epoch_sees_the_same_batches(crops):
     look = AugmentSettings((0.6, 1.0), degrade=0.9)
     wanted = {"seed": 3, "epoch": 1, "batch": 1, "sizes": (64,), "augmentation": look}

@@ -13,6 +13,7 @@ from scipy.io import savemat  # noqa: E402
 from featherface_training.data.animals import read_animals  # noqa: E402
 from featherface_training.data.annotations import read_annotations  # noqa: E402
 from featherface_training.data.heads import around, read_heads  # noqa: E402
+from featherface_training.data.poses import read_pose_heads  # noqa: E402
 from featherface_training.data.wider import LabelError  # noqa: E402
 from featherface_training.evaluation.animals import main as count_animals  # noqa: E402
 from featherface_training.evaluation.boxes import overlaps  # noqa: E402
@@ -230,6 +231,57 @@ def test_heads_without_a_face_are_ignored(crowd, tmp_path, peers):
     (region,) = record["ignored"]
     assert (region[0] + region[2]) / 2 == 4
     assert (region[1] + region[3]) / 2 == 60
+
+
+@pytest.fixture
+def poses(tmp_path):
+    """Write joints as Leeds Sports Pose Extended has them: neck and crown of each photo, and if marked."""
+
+    def make(*heads):
+        joints = np.full((14, 3, len(heads)), -1.0)
+        for number, (neck, crown, *marked) in enumerate(heads):
+            joints[12, :, number] = *neck, 1
+            joints[13, :, number] = *crown, *(marked or [1])
+        savemat(tmp_path / "joints.mat", {"joints": joints})
+        return tmp_path / "joints.mat"
+
+    return make
+
+
+def test_a_pose_tells_where_the_head_is(poses):
+    heads = read_pose_heads(poses(((30, 50), (30, 40)), ((9, 9), (8, 8), 0), ((10, 20), (20, 20))))
+    assert {name: head.tolist() for name, head in heads.items()} == {
+        "im00001.jpg": [24, 39, 36, 51],
+        "im00003.jpg": [9, 14, 21, 26],
+    }
+
+
+def test_a_head_at_sport_without_a_face_is_ignored(poses, tmp_path, peers):
+    middle = (np.array(peers.box[:2]) + peers.box[2:]) / 2
+    up = np.array([0, -5])
+    joints = poses((middle - up, middle + up), ((4, 63), (4, 57)), ((9, 9), (8, 8), 0))
+    (tmp_path / "photos").mkdir()
+    for number in (1, 2, 3):
+        cv2.imwrite(str(tmp_path / "photos" / f"im{number:05d}.jpg"), np.zeros((64, 64, 3), np.uint8))
+    detectors = [part for kind in ("scrfd", "yunet") for part in ("--detector", str(peers.make(kind)))]
+    output = tmp_path / "labels.jsonl"
+    arguments = ["--size", "64", "--poses", str(joints), "--output", str(output)]
+    main([str(tmp_path / "photos"), *detectors, *arguments])
+    # the third's head nobody marked
+    first, second = map(json.loads, output.read_text().splitlines())
+    assert len(first["faces"]) == len(second["faces"]) == 1
+    assert first["ignored"] == []
+    (region,) = second["ignored"]
+    assert (region[0] + region[2]) / 2 == pytest.approx(4)
+    assert (region[1] + region[3]) / 2 == pytest.approx(60)
+
+
+def test_poses_of_another_layout_say_what_was_expected(tmp_path):
+    for content in (None, b"no mat"):
+        if content:
+            (tmp_path / "joints.mat").write_bytes(content)
+        with pytest.raises(LabelError, match="Leeds Sports Pose Extended"):
+            read_pose_heads(tmp_path / "joints.mat")
 
 
 def test_heads_of_another_layout_say_what_was_expected(tmp_path):

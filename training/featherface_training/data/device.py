@@ -87,11 +87,9 @@ class DeviceCrops:
             tiles, labels = [], []
             for position in range(step.first, step.first + step.count):
                 rng = np.random.default_rng([seed, epoch, position])
-                if rng.random() < augmentation.mosaic:
-                    rows = [order[position], *order[rng.choice(len(order), 3)]]
-                    parts = [self._decide(rng, row, step.size // 2, augmentation) for row in rows]
-                else:
-                    parts = [self._decide(rng, order[position], step.size, augmentation)]
+                rows = self.data.sample(rng, order, position, augmentation.mosaic)
+                side = step.size if len(rows) == 1 else step.size // 2
+                parts = [self._decide(rng, row, side, augmentation) for row in rows]
                 tiles.append([crop for crop, _ in parts])
                 moved = [label for _, label in parts]
                 labels.append(moved[0] if len(moved) == 1 else join_labels(moved, step.size // 2))

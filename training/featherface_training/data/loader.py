@@ -93,11 +93,10 @@ class _Epoch(Dataset[Batch]):
 
     def _sample(self, position: int, size: int) -> tuple[NDArray[np.uint8], LabelledPhoto]:
         rng = np.random.default_rng([*self.key, position])
-        if rng.random() < self.settings.mosaic:
-            others = rng.choice(len(self.order), 3)
-            parts = [self.data[self.order[p]] for p in (position, *others)]
-            return mosaic(rng, parts, size, self.settings)
-        return augment(rng, *self.data[self.order[position]], size, self.settings)
+        rows = self.data.sample(rng, self.order, position, self.settings.mosaic)
+        if len(rows) > 1:
+            return mosaic(rng, [self.data[row] for row in rows], size, self.settings)
+        return augment(rng, *self.data[rows[0]], size, self.settings)
 
     def __getitem__(self, i: int) -> Batch:
         step = self.steps[i]

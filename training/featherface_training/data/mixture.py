@@ -1,6 +1,6 @@
 """Which photos an epoch shows, in which order, and at which sizes: decided by seed and epoch alone."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,12 +54,16 @@ class Mixture:
     extras : mapping of str to PackedDataset
         By name.
     shares : mapping of str to float
-        How many crops of an extra data set come with each crop of the main one.
+        How many samples of an extra data set come with each of the main one.
+    fourfold : collection of str
+        Extra data sets of which each sample shows four photos: small ones, which would have to be enlarged to
+        fill it.
 
     Raises
     ------
     ValueError
-        If `shares` names a data set that is not there, or one that is there has no share.
+        If `shares` names a data set that is not there, or one that is there has no share; or if `fourfold`
+        names one that is not there.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Mixture:
         main: PackedDataset,
         extras: Mapping[str, PackedDataset] | None = None,
         shares: Mapping[str, float] | None = None,
+        fourfold: Collection[str] = (),
     ) -> None:
         extras, shares = dict(extras or {}), dict(shares or {})
         if set(extras) != set(shares):
@@ -74,8 +79,14 @@ class Mixture:
                 f"the settings give shares to {sorted(shares) or 'no extra data'}, but the data given are "
                 f"{sorted(extras) or 'none'}: name the same ones"
             )
+        if unknown := set(fourfold) - set(extras):
+            raise ValueError(
+                f"the settings show four photos at once of {sorted(unknown)}, but the extra data given are "
+                f"{sorted(extras) or 'none'}: name some of these"
+            )
         self.main = main
         self.packs = [main, *extras.values()]
+        self._fourfold = {number for number, name in enumerate(extras, 1) if name in fourfold}
         self._counts = [len(main), *(round(shares[name] * len(main)) for name in extras)]
 
     def __len__(self) -> int:
@@ -90,6 +101,22 @@ class Mixture:
             chosen = np.resize(rng.permutation(len(pack)), count)
             rows.append(np.stack([np.full(count, number), chosen], 1))
         return rng.permutation(np.concatenate(rows))
+
+    def sample(
+        self, rng: np.random.Generator, order: NDArray[np.int64], position: int, mosaic: float
+    ) -> NDArray[np.int64]:
+        """Return the rows of the photos that a position of `order` shows: (1, 2), or (4, 2) in a mosaic.
+
+        With probability `mosaic` three others of any data set join it, else three of its own if its data set
+        is a fourfold one.
+        """
+        if rng.random() < mosaic:
+            return order[[position, *rng.choice(len(order), 3)]]
+        pack = int(order[position, 0])
+        if pack in self._fourfold:
+            fellows = rng.integers(len(self.packs[pack]), size=3)
+            return np.concatenate([order[[position]], np.stack([np.full(3, pack), fellows], 1)])
+        return order[[position]]
 
     def __getitem__(self, which: NDArray[np.int64]) -> tuple[NDArray[np.uint8], LabelledPhoto]:
         """Return a photo, as `PackedDataset` does, by a row of `order`."""
