@@ -168,6 +168,12 @@ class KnownAnimals:
         return Findings(found.boxes[~held], found.landmarks[~held], doubtful[~there.show_in(doubtful)])
 
 
+def _ignoring_faceless(found: Findings, heads: NDArray[np.float64], squares: NDArray[np.float64]) -> Findings:
+    """Ignore the squares (H, 4) about those heads (H, 2) that no finding holds."""
+    told = inside(heads, np.concatenate([found.boxes, found.ignored])).any(1)
+    return Findings(found.boxes, found.landmarks, np.concatenate([found.ignored, squares[~told]]))
+
+
 class KnownHeads:
     """Heads as ShanghaiTech marks them: those on which no face was found are ignored."""
 
@@ -180,8 +186,7 @@ class KnownHeads:
     def correct(self, photo: Path, found: Findings) -> Findings:
         """Ignore the heads that no finding holds."""
         heads = read_heads(heads_file(photo))
-        told = inside(heads, np.concatenate([found.boxes, found.ignored])).any(1)
-        return Findings(found.boxes, found.landmarks, np.concatenate([found.ignored, around(heads)[~told]]))
+        return _ignoring_faceless(found, heads, around(heads))
 
 
 class KnownPoses:
@@ -204,9 +209,5 @@ class KnownPoses:
 
     def correct(self, photo: Path, found: Findings) -> Findings:
         """Ignore the head unless a finding holds its middle."""
-        head = self._heads[photo.name][None]
-        middle = (head[:, :2] + head[:, 2:]) / 2
-        told = inside(middle, np.concatenate([found.boxes, found.ignored])).any()
-        return (
-            found if told else Findings(found.boxes, found.landmarks, np.concatenate([found.ignored, head]))
-        )
+        square = self._heads[photo.name][None]
+        return _ignoring_faceless(found, (square[:, :2] + square[:, 2:]) / 2, square)

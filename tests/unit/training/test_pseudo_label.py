@@ -276,20 +276,20 @@ def test_a_head_at_sport_without_a_face_is_ignored(poses, tmp_path, peers):
     assert (region[1] + region[3]) / 2 == pytest.approx(60)
 
 
-def test_poses_of_another_layout_say_what_was_expected(tmp_path):
-    for content in (None, b"no mat"):
-        if content:
-            (tmp_path / "joints.mat").write_bytes(content)
-        with pytest.raises(LabelError, match="Leeds Sports Pose Extended"):
-            read_pose_heads(tmp_path / "joints.mat")
-
-
-def test_heads_of_another_layout_say_what_was_expected(tmp_path):
+@pytest.mark.parametrize(
+    ("read", "expected"), [(read_heads, "ShanghaiTech"), (read_pose_heads, "Leeds Sports Pose Extended")]
+)
+def test_heads_of_another_layout_say_what_was_expected(tmp_path, read, expected):
     for content in (None, b"no mat"):
         if content:
             (tmp_path / "a.mat").write_bytes(content)
-        with pytest.raises(LabelError, match="ShanghaiTech"):
-            read_heads(tmp_path / "a.mat")
+        with pytest.raises(LabelError, match=expected):
+            read(tmp_path / "a.mat")
+    # MATLAB's, but with other variables, or flat ones
+    for variables in ({"other": np.zeros(3)}, {"joints": np.zeros((14, 3)), "image_info": np.zeros((1, 1))}):
+        savemat(tmp_path / "a.mat", variables)
+        with pytest.raises(LabelError, match=expected):
+            read(tmp_path / "a.mat")
 
 
 @given(st.lists(st.tuples(st.floats(0, 900), st.floats(0, 900)), min_size=1, max_size=12))

@@ -92,7 +92,7 @@ class DeviceCrops:
                 parts = [self._decide(rng, row, side, augmentation) for row in rows]
                 tiles.append([crop for crop, _ in parts])
                 moved = [label for _, label in parts]
-                labels.append(moved[0] if len(moved) == 1 else join_labels(moved, step.size // 2))
+                labels.append(moved[0] if len(moved) == 1 else join_labels(moved, side))
             generator = torch.Generator(self.device).manual_seed(hash((seed, epoch, number)) % (1 << 63))
             yield Batch.of(self._images(tiles, step.size, generator), labels)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .wider import LabelError
+from .matlab import read_mat
 
 __all__ = ["around", "heads_file", "read_heads"]
 
@@ -34,16 +34,10 @@ def read_heads(path: Path) -> NDArray[np.float64]:
     LabelError
         If the file has another layout.
     """
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        points = loadmat(str(path))["image_info"][0, 0]["location"][0, 0]
-        return np.asarray(points, np.float64).reshape(-1, 2)
-    except (OSError, MatReadError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise LabelError(
-            f"{path}: expected the heads of a photo of ShanghaiTech, got {type(error).__name__}: {error}"
-        ) from error
+    with read_mat(path, "the heads of a photo of ShanghaiTech") as variables:
+        points = variables["image_info"][0, 0]["location"][0, 0]
+        heads = np.asarray(points, np.float64).reshape(-1, 2)
+    return heads
 
 
 def around(heads: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .wider import LabelError
+from .matlab import read_mat
 
 __all__ = ["read_pose_heads"]
 
@@ -35,18 +35,11 @@ def read_pose_heads(path: Path) -> dict[str, NDArray[np.float64]]:
     LabelError
         If the file has another layout.
     """
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        joints = np.asarray(loadmat(str(path))["joints"], np.float64)
+    with read_mat(path, "the joints of Leeds Sports Pose Extended") as variables:
+        joints = np.asarray(variables["joints"], np.float64)
         _, _, photos = joints.shape
         neck, top = joints[_NECK, :2].T, joints[_TOP, :2].T
         marked = (joints[[_NECK, _TOP], 2] > 0).all(0)
-    except (OSError, MatReadError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise LabelError(
-            f"{path}: expected the joints of Leeds Sports Pose Extended, got {type(error).__name__}: {error}"
-        ) from error
     middles = (neck + top) / 2
     halves = _SIDE * np.linalg.norm(neck - top, axis=1)[:, None] / 2
     squares = np.concatenate([middles - halves, middles + halves], axis=1)
