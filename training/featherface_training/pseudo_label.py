@@ -164,17 +164,17 @@ def main(arguments: list[str] | None = None) -> None:
     if len(args.detector) < 2:
         parser.error("one detector cannot agree with itself: name at least two")
     knowledge: list[Knowledge] = []
-    if args.voc:
-        knowledge.append(KnownBoxes(args.voc))
-    if args.keypoints:
-        knowledge.append(KnownPoints(args.keypoints))
-    if args.animals:
-        knowledge.append(KnownAnimals(args.animals))
-    if args.heads:
-        knowledge.append(KnownHeads())
-    if args.poses:
-        knowledge.append(KnownPoses(args.poses))
     try:
+        if args.voc:
+            knowledge.append(KnownBoxes(args.voc))
+        if args.keypoints:
+            knowledge.append(KnownPoints(args.keypoints))
+        if args.animals:
+            knowledge.append(KnownAnimals(args.animals))
+        if args.heads:
+            knowledge.append(KnownHeads())
+        if args.poses:
+            knowledge.append(KnownPoses(args.poses))
         paths = _candidates(args.photos, knowledge)
     except LabelError as error:
         parser.error(str(error))

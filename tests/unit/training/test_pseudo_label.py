@@ -184,6 +184,19 @@ def test_labels_that_tell_of_no_photo_are_refused_before_any_is_looked_at(
     assert not (tmp_path / "labels.jsonl").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "expected"), [("--animals", "AnimalPose"), ("--poses", "Leeds Sports Pose Extended")]
+)
+def test_labels_that_cannot_be_read_are_refused_before_any_photo_is_looked_at(
+    tmp_path, label, capsys, option, expected
+):
+    (tmp_path / "broken").write_bytes(b"nothing of the kind")
+    with pytest.raises(SystemExit):
+        label(option, str(tmp_path / "broken"))
+    assert expected in capsys.readouterr().err
+    assert not (tmp_path / "labels.jsonl").exists()
+
+
 def test_a_folder_without_photos_is_refused(tmp_path, label, photos, capsys):
     for path in photos.rglob("*.*"):
         path.unlink()
