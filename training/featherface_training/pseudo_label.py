@@ -5,7 +5,8 @@ confidence, is ignored in training: neither face nor background. Known boxes (Pa
 (68 points, iBUG 300-W's order) are taken where there are any, and then only what nobody labelled is ignored.
 Known animals (AnimalPose) are no faces, however many detectors say so. Known heads (ShanghaiTech) on which no
 face was found are ignored: they may have one that is too small for the detectors. So are the known heads of
-people at sport (Leeds Sports Pose Extended), for detectors miss many a face upside down.
+people at sport (Leeds Sports Pose Extended), for detectors miss many a face upside down. Photos that look
+like one of those that measure a model are left out.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from .data.annotations import write_annotations
+from .data.resemblance import Gallery
 from .data.wider import LabelError, LabelledPhoto
 from .evaluation.boxes import overlaps
 from .evaluation.peers import Found, Peer
@@ -90,10 +92,15 @@ def _upright(path: Path) -> bool:
         return image.getexif().get(0x0112, 1) == 1
 
 
-def _candidates(folder: Path, knowledge: Sequence[Knowledge]) -> list[Path]:
+def _photos(folder: Path) -> list[Path]:
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not paths:
         raise LabelError(f"{folder}: expected photos ({', '.join(sorted(SUFFIXES))}), found none")
+    return paths
+
+
+def _candidates(folder: Path, knowledge: Sequence[Knowledge]) -> list[Path]:
+    paths = _photos(folder)
     covered = [path for path in paths if all(known.covers(path) for known in knowledge)]
     if not covered:
         kinds = " and ".join(known.name for known in knowledge)
@@ -105,11 +112,16 @@ def _candidates(folder: Path, knowledge: Sequence[Knowledge]) -> list[Path]:
 
 
 def _label(
-    paths: Sequence[Path], find: Callable[[NDArray[np.uint8]], Findings], knowledge: Sequence[Knowledge]
+    paths: Sequence[Path],
+    find: Callable[[NDArray[np.uint8]], Findings],
+    knowledge: Sequence[Knowledge],
+    unlike: Gallery | None,
 ) -> Iterator[tuple[Path, Findings]]:
     for path in tqdm(paths, desc="labelling", unit="photo", disable=None):
         pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is None or not _upright(path):
+            continue
+        if unlike is not None and unlike.resembles(pixels):
             continue
         labels: Findings | None = find(np.ascontiguousarray(pixels[..., ::-1]))
         for known in knowledge:
@@ -149,6 +161,11 @@ def main(arguments: list[str] | None = None) -> None:
         help="joints.mat of Leeds Sports Pose Extended: a head without a face is ignored",
     )
     parser.add_argument(
+        "--unlike",
+        type=Path,
+        help="folder of photos that measure, searched to the bottom: what looks like one of them is left out",
+    )
+    parser.add_argument(
         "--accept",
         type=float,
         default=ACCEPT,
@@ -176,6 +193,7 @@ def main(arguments: list[str] | None = None) -> None:
         if args.poses:
             knowledge.append(KnownPoses(args.poses))
         paths = _candidates(args.photos, knowledge)
+        unlike = Gallery(_photos(args.unlike)) if args.unlike else None
     except LabelError as error:
         parser.error(str(error))
     detectors = [Peer(path, threshold=args.doubt, threads=1) for path in args.detector]
@@ -188,7 +206,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     def counted() -> Iterator[LabelledPhoto]:
         nonlocal faces, regions
-        for path, labels in _label(paths, find, knowledge):
+        for path, labels in _label(paths, find, knowledge, unlike):
             faces += len(labels.boxes)
             regions += len(labels.ignored)
             yield LabelledPhoto(

@@ -14,6 +14,7 @@ from featherface_training.data.animals import read_animals  # noqa: E402
 from featherface_training.data.annotations import read_annotations  # noqa: E402
 from featherface_training.data.heads import around, read_heads  # noqa: E402
 from featherface_training.data.poses import read_pose_heads  # noqa: E402
+from featherface_training.data.resemblance import Gallery, difference_hash  # noqa: E402
 from featherface_training.data.wider import LabelError  # noqa: E402
 from featherface_training.evaluation.animals import main as count_animals  # noqa: E402
 from featherface_training.evaluation.boxes import overlaps  # noqa: E402
@@ -325,3 +326,52 @@ def test_what_the_detectors_must_be_sure_of_can_be_said(label):
     assert [len(record["faces"]) for record in lax] == [1, 1]
     assert [len(record["faces"]) for record in strict] == [0, 0]
     assert all(record["ignored"] for record in strict)
+
+
+def painting(seed):
+    """Return something with as many large and small parts as a photo has, (480, 640, 3)."""
+    rng = np.random.default_rng(seed)
+    layers = [rng.uniform(0, 255, (3 * 2**level, 4 * 2**level, 3)) / (level + 1) for level in range(5)]
+    whole = sum(cv2.resize(layer, (640, 480), interpolation=cv2.INTER_CUBIC) for layer in layers)
+    return np.clip(whole / 2.3, 0, 255).astype(np.uint8)
+
+
+def copies(pixels):
+    small = cv2.resize(pixels, (224, 224), interpolation=cv2.INTER_AREA)
+    _, squeezed = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 20])
+    yield from (small, cv2.imdecode(squeezed, cv2.IMREAD_COLOR), pixels[:, ::-1], pixels // 2 + 90)
+    yield cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+
+
+def test_a_photo_is_known_again_in_other_sizes_colours_and_in_a_mirror(tmp_path):
+    for seed in range(20):
+        cv2.imwrite(str(tmp_path / f"{seed}.png"), painting(seed))
+    gallery = Gallery(sorted(tmp_path.glob("*.png")))
+    for seed in range(20):
+        assert all(gallery.resembles(copy) for copy in copies(painting(seed)))
+    assert not any(gallery.resembles(painting(seed)) for seed in range(100, 160))
+
+
+def test_a_difference_hash_has_a_bit_where_it_gets_brighter():
+    ramp = np.repeat(np.arange(90, dtype=np.uint8)[None, :, None], 80, 0).repeat(3, 2)
+    assert difference_hash(ramp).tolist() == [255] * 8
+    assert difference_hash(ramp[:, ::-1]).tolist() == [0] * 8
+
+
+def test_photos_that_look_like_those_that_measure_are_left_out(tmp_path, label, photos, capsys):
+    measured = tmp_path / "val"
+    measured.mkdir()
+    cv2.imwrite(str(photos / "seen.png"), painting(1))
+    cv2.imwrite(str(photos / "other.png"), painting(2))
+    cv2.imwrite(str(measured / "copy.jpg"), cv2.resize(painting(1), (1024, 768)))
+    output = label("--unlike", str(measured))
+    names = [photo.name for _, photo in read_annotations(output, photos)]
+    assert "other.png" in names
+    assert "seen.png" not in names
+
+
+def test_a_folder_of_photos_that_measure_may_not_be_empty(tmp_path, label, capsys):
+    (tmp_path / "val").mkdir()
+    with pytest.raises(SystemExit):
+        label("--unlike", str(tmp_path / "val"))
+    assert "found none" in capsys.readouterr().err
