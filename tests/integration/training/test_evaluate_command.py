@@ -42,6 +42,8 @@ def test_a_portrait_is_found_at_a_square_input_too(wider_val, capsys):
     [
         (["--model", "v3"], "expected 'v1', 'nano' or the path of a model, got 'v3'"),
         (["--size", "original", "--square"], "--square needs a --size in pixels"),
+        (["--event", "0--Cats"], "got '0--Cats'; there are 0--Portraits"),
+        (["--without-event", "0--Portraits"], "every photo shows one of the events that were to be left out"),
     ],
 )
 def test_mistakes_end_with_a_sentence(wider_val, capsys, extra, message):

@@ -1,5 +1,7 @@
 """The protocol against a slow restatement, one threshold and one detection at a time."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from featherface_training.evaluation import PhotoTruth, evaluate
 from featherface_training.evaluation.errors import EvaluationError
+from featherface_training.evaluation.run import of_events
 
 
 def overlap(a, b):
@@ -91,3 +94,13 @@ def test_photos_outside_the_ground_truth_are_refused():
         evaluate({"x/y": predictions["e/0"]}, truth)
     with pytest.raises(EvaluationError, match="no photos"):
         evaluate({}, truth)
+
+
+def test_photos_are_chosen_by_their_events():
+    photos = {
+        name: Path(name) for name in ("0--Parade/a", "0--Parade/b", "10--People_Marching/c", "1--Hands/d")
+    }
+    assert list(of_events(photos, ["0--Parade", "1--Hands"])) == ["0--Parade/a", "0--Parade/b", "1--Hands/d"]
+    assert list(of_events(photos, ["0--Parade"], others=True)) == ["10--People_Marching/c", "1--Hands/d"]
+    with pytest.raises(EvaluationError, match="got '1--'"):
+        of_events(photos, ["1--"])

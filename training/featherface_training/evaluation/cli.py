@@ -39,6 +39,13 @@ def command(subparsers: Any) -> None:
     parser.add_argument(
         "--model", action="append", help="v1, nano, or a path; repeat to compare (default: both)"
     )
+    events = parser.add_mutually_exclusive_group()
+    events.add_argument(
+        "--event", action="append", help="photos of this event alone, such as 0--Parade; repeat for more"
+    )
+    events.add_argument(
+        "--without-event", action="append", help="photos of all events but this; repeat for more"
+    )
     parser.add_argument(
         "--size", type=parse_size, default=640, help="long side in pixels, or 'original' (default 640)"
     )
@@ -54,13 +61,15 @@ def run(args: argparse.Namespace) -> int:
     from .errors import EvaluationError
     from .ground_truth import read_ground_truth
     from .protocol import DIFFICULTIES, evaluate
-    from .run import find_photos, predict
+    from .run import find_photos, of_events, predict
 
     try:
         if args.square and args.size == "original":
             raise EvaluationError("--square needs a --size in pixels")
         truth = read_ground_truth(args.ground_truth)
         photos = find_photos(args.wider, truth)
+        if events := args.event or args.without_event:
+            photos = of_events(photos, events, others=not args.event)
         rows = []
         for model in args.model or ["v1", "nano"]:
             detect = open_detector(model, args.size, square=args.square, threads=args.threads)
