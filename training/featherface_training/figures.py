@@ -1,13 +1,14 @@
 """Pictures of training and accuracy: `python -m featherface_training.figures --help`.
 
-Learning curves from runs' logs; precision over recall of any detectors; a sheet of the worst mistakes.
+Learning curves from runs' logs; precision over recall of any detectors, and their average precision by event;
+a sheet of the worst mistakes.
 """
 
 import argparse
+import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
-from itertools import pairwise
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import cv2
@@ -21,9 +22,17 @@ from .evaluation import DIFFICULTIES, Evaluation, GroundTruth, PhotoTruth, evalu
 from .evaluation.boxes import overlaps
 from .evaluation.cli import parse_size
 from .evaluation.detectors import open_detector
+from .evaluation.events import by_event, trained_events
 from .evaluation.run import find_photos, input_scales, predict
 
-__all__ = ["draw_learning", "draw_mistakes", "draw_precision_recall", "main", "recall_by_height"]
+__all__ = [
+    "draw_events",
+    "draw_learning",
+    "draw_mistakes",
+    "draw_precision_recall",
+    "main",
+    "recall_by_height",
+]
 
 _TILE = 150
 _HEIGHTS = (0, 8, 10, 12, 16, 24, 40, 80, 160, 384, 10_000)
@@ -99,6 +108,47 @@ def draw_precision_recall(evaluations: dict[str, Evaluation], output: Path, subt
         axes.set(title=difficulty, xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8, loc="lower left", title="average precision", title_fontsize=8)
+    _write(output, FigureCanvasAgg(figure).print_png)
+
+
+def draw_events(
+    evaluations: dict[str, dict[str, Evaluation]],
+    trained: Collection[str],
+    output: Path,
+    subtitle: str,
+    *,
+    difficulty: str = "medium",
+) -> None:
+    """Draw each detector's average precision on each event, the hardest for the first detector on top.
+
+    Parameters
+    ----------
+    evaluations : dict of str to dict
+        From `by_event`, by the name to show.
+    trained : collection of str
+        Events of training photos: their names are bold.
+    output : Path
+        PNG.
+    subtitle : str
+        Data and input size.
+    difficulty : str
+        Whose faces count; events without such faces are left out.
+    """
+    first = next(iter(evaluations.values()))
+    shown = [event for event, curves in first.items() if curves[difficulty].faces]
+    shown.sort(key=lambda event: first[event][difficulty].average_precision)
+    figure = Figure(figsize=(8, 1.6 + 0.19 * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    for (name, events), marker in zip(evaluations.items(), itertools.cycle("os^Dv"), strict=False):
+        precisions = [events[event][difficulty].average_precision for event in shown]
+        axes.plot(precisions, range(len(shown)), marker, ms=5, alpha=0.8, label=name)
+    labels = [f"{event.partition('--')[2]} ({first[event][difficulty].faces})" for event in shown]
+    for label, event in zip(axes.set_yticks(range(len(shown)), labels, fontsize=7), shown, strict=True):
+        label.label1.set_fontweight("bold" if event in trained else "normal")
+    axes.set(ylim=(len(shown) - 0.4, -0.6), xlabel=f"average precision, {difficulty} faces")
+    axes.set_title(f"WIDER FACE val, {subtitle}; in bold events of training photos", fontsize=9)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="lower left")
     _write(output, FigureCanvasAgg(figure).print_png)
 
 
@@ -216,7 +266,7 @@ def recall_by_height(
     threshold = worst[allowed] if allowed < len(worst) else 0.0
     tall, right = np.array(heights), np.array(hits) > threshold
     table = {}
-    for low, high in pairwise(_HEIGHTS):
+    for low, high in itertools.pairwise(_HEIGHTS):
         these = (tall >= low) & (tall < high)
         table[low, high] = (int(these.sum()), float(right[these].mean()) if these.any() else float("nan"))
     return table
@@ -230,17 +280,19 @@ def main(arguments: list[str] | None = None) -> None:
     learning.add_argument("runs", nargs="+", metavar="NAME=RUN", help="folder of a run, and its name")
     precision = commands.add_parser("precision", help="precision over recall")
     precision.add_argument("--model", nargs="+", required=True, metavar="NAME=MODEL", help="ours or a peer's")
+    events = commands.add_parser("events", help="average precision by event")
+    events.add_argument("--model", nargs="+", required=True, metavar="NAME=MODEL", help="ours or a peer's")
     mistakes = commands.add_parser("mistakes", help="a sheet of the worst misses and false alarms")
     mistakes.add_argument("--model", nargs=1, required=True, metavar="NAME=MODEL")
     heights = commands.add_parser("heights", help="which heights of faces are found, as a table")
     heights.add_argument("--model", nargs="+", required=True, metavar="NAME=MODEL", help="ours or a peer's")
-    for command in (precision, mistakes, heights):
+    for command in (precision, events, mistakes, heights):
         command.add_argument("--wider", type=Path, required=True)
         command.add_argument("--ground-truth", type=Path, required=True)
         command.add_argument(
             "--size", type=parse_size, default=640, help="long side in pixels, or 'original'"
         )
-    for command in (learning, precision, mistakes):
+    for command in (learning, precision, events, mistakes):
         command.add_argument("--output", type=Path, required=True)
     args = parser.parse_args(arguments)
     if args.kind == "learning":
@@ -264,10 +316,15 @@ def main(arguments: list[str] | None = None) -> None:
             span = f"{low} and above" if high == _HEIGHTS[-1] else f"{low} to {high}"
             print(f"{span} | {faces} | {shares}")
         return
+    subtitle = f"{len(photos)} photos, long side {args.size}"
+    if args.kind == "events":
+        shares = {name: by_event(boxes, truth) for name, boxes in found.items()}
+        draw_events(shares, trained_events(args.wider), args.output, subtitle)
+        return
     evaluations = {name: evaluate(boxes, truth) for name, boxes in found.items()}
     for name, curves in evaluations.items():
         print(f"{name}: " + " / ".join(f"{curves[d].average_precision:.4f}" for d in DIFFICULTIES))
-    draw_precision_recall(evaluations, args.output, f"{len(photos)} photos, long side {args.size}")
+    draw_precision_recall(evaluations, args.output, subtitle)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from featherface_training.evaluation import PhotoTruth, evaluate
 from featherface_training.evaluation.errors import EvaluationError
-from featherface_training.evaluation.run import of_events
+from featherface_training.evaluation.events import by_event, of_events, trained_events
 
 
 def overlap(a, b):
@@ -104,3 +104,26 @@ def test_photos_are_chosen_by_their_events():
     assert list(of_events(photos, ["0--Parade"], others=True)) == ["10--People_Marching/c", "1--Hands/d"]
     with pytest.raises(EvaluationError, match="got '1--'"):
         of_events(photos, ["1--"])
+
+
+def test_each_event_is_evaluated_by_itself(tmp_path):
+    predictions, truth = scene(3)
+    events = {"2--B": ["e/0", "e/1"], "10--A": ["e/2"]}
+    renamed = {name: f"{event}/{name[2:]}" for event, names in events.items() for name in names}
+    found = {new: predictions[old] for old, new in renamed.items()}
+    result = by_event(found, {new: truth[old] for old, new in renamed.items()})
+    assert list(result) == ["2--B", "10--A"]
+    for event, names in events.items():
+        alone = evaluate({name: predictions[name] for name in names}, truth)
+        assert result[event]["hard"].average_precision == alone["hard"].average_precision
+        assert result[event]["hard"].faces == alone["hard"].faces
+
+
+def test_events_of_training_are_those_with_photos(tmp_path):
+    for name in ("0--Parade/a.jpg", "1--Hands/b.jpg"):
+        path = tmp_path / "WIDER_train" / "images" / name
+        path.parent.mkdir(parents=True)
+        path.touch()
+    (tmp_path / "WIDER_train" / "images" / "2--Empty").mkdir()
+    assert trained_events(tmp_path) == {"0--Parade", "1--Hands"}
+    assert trained_events(tmp_path / "nowhere") == set()

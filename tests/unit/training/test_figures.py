@@ -6,8 +6,9 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from featherface_training.evaluation import PhotoTruth, evaluate
+from featherface_training.evaluation import DIFFICULTIES, PhotoTruth, evaluate
 from featherface_training.figures import (
+    draw_events,
     draw_learning,
     draw_mistakes,
     draw_precision_recall,
@@ -48,6 +49,19 @@ def test_a_run_without_an_epoch_says_so(tmp_path):
 def test_precision_recall_is_drawn(tmp_path):
     draw_precision_recall({"ours": evaluate(FOUND, TRUTH)}, tmp_path / "curves.png", "one photo")
     assert opened(tmp_path / "curves.png").std() > 5
+
+
+def test_events_are_drawn_a_row_each_but_for_those_without_faces(tmp_path):
+    some, none = (
+        evaluate(FOUND, TRUTH),
+        evaluate(FOUND, {"a": PhotoTruth(FACES[:0], {d: np.zeros(0, bool) for d in DIFFICULTIES})}),
+    )
+    sizes = []
+    for count in (1, 9):
+        events = {f"{number}--Event": some for number in range(count)} | {"99--Nobody": none}
+        draw_events({"ours": events, "peer": events}, ["0--Event"], tmp_path / "events.png", "few photos")
+        sizes.append(opened(tmp_path / "events.png").shape[0])
+    assert sizes[1] - sizes[0] == pytest.approx(8 * 19, abs=2)
 
 
 def test_the_sheet_shows_the_miss_and_the_false_alarm_and_not_the_hit(tmp_path):

@@ -59,9 +59,10 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate and print a row per model."""
     from .detectors import open_detector
     from .errors import EvaluationError
+    from .events import of_events
     from .ground_truth import read_ground_truth
     from .protocol import DIFFICULTIES, evaluate
-    from .run import find_photos, of_events, predict
+    from .run import find_photos, predict
 
     try:
         if args.square and args.size == "original":

@@ -1,6 +1,6 @@
 """Running a detector over the photos of WIDER FACE val that are present."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
@@ -9,7 +9,7 @@ from .detectors import ScoredBoxes, Size
 from .errors import EvaluationError
 from .ground_truth import GroundTruth
 
-__all__ = ["find_photos", "input_scales", "of_events", "predict"]
+__all__ = ["find_photos", "input_scales", "predict"]
 
 
 def find_photos(wider: Path, truth: GroundTruth) -> dict[str, Path]:
@@ -25,26 +25,6 @@ def find_photos(wider: Path, truth: GroundTruth) -> dict[str, Path]:
         if found:
             return found
     raise EvaluationError(f"expected photos of WIDER FACE val under {wider}/WIDER_val/images, found none")
-
-
-def of_events(photos: dict[str, Path], events: Collection[str], *, others: bool = False) -> dict[str, Path]:
-    """Return those photos that show one of WIDER's events, or with `others` those that show none of them.
-
-    Raises
-    ------
-    EvaluationError
-        If no photo shows one of the events, or with `others` if no photo is left.
-    """
-    present = {name.partition("/")[0] for name in photos}
-    if unknown := sorted(set(events) - present):
-        raise EvaluationError(
-            f"expected an event of which there are photos, got {unknown[0]!r}; "
-            f"there are {', '.join(sorted(present))}"
-        )
-    chosen = {n: path for n, path in photos.items() if (n.partition("/")[0] in events) != others}
-    if not chosen:
-        raise EvaluationError("every photo shows one of the events that were to be left out")
-    return chosen
 
 
 def input_scales(photos: dict[str, Path], size: Size) -> dict[str, float]:
