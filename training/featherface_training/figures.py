@@ -8,7 +8,7 @@ import argparse
 import itertools
 import json
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import cv2
@@ -18,11 +18,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from .data.photos import read_pixels
-from .evaluation import DIFFICULTIES, Evaluation, GroundTruth, PhotoTruth, evaluate, read_ground_truth
-from .evaluation.boxes import overlaps
+from .evaluation import DIFFICULTIES, Evaluation, GroundTruth, evaluate, read_ground_truth
+from .evaluation.boxes import corners
 from .evaluation.cli import parse_size
 from .evaluation.detectors import open_detector
 from .evaluation.events import by_event, trained_events
+from .evaluation.heights import HEIGHTS, compared, confidence, recall_by_height
 from .evaluation.run import find_photos, input_scales, predict
 
 __all__ = [
@@ -31,11 +32,9 @@ __all__ = [
     "draw_mistakes",
     "draw_precision_recall",
     "main",
-    "recall_by_height",
 ]
 
 _TILE = 150
-_HEIGHTS = (0, 8, 10, 12, 16, 24, 40, 80, 160, 384, 10_000)
 Boxes = dict[str, NDArray[np.float64]]
 
 
@@ -152,31 +151,13 @@ def draw_events(
     _write(output, FigureCanvasAgg(figure).print_png)
 
 
-def _corners(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:4]], 1)
-
-
-def _compared(
-    found: Boxes, truth: GroundTruth
-) -> Iterator[tuple[str, PhotoTruth, NDArray[np.float64], NDArray[np.float64]]]:
-    """Yield each photo's name, its faces, its detections, and their overlaps (faces, detections)."""
-    for name, detections in found.items():
-        photo = truth[name]
-        yield name, photo, detections, overlaps(_corners(photo.boxes), _corners(detections))
-
-
-def _confidence(detections: NDArray[np.float64], iou: NDArray[np.float64]) -> float:
-    """Return the score of the best detection that covers a face, 0 if none does."""
-    return max([0.0, *detections[iou >= 0.5, 4].tolist()])
-
-
 def _mistakes(found: Boxes, truth: GroundTruth) -> tuple[list[tuple[float, str, NDArray[np.float64]]], ...]:
     """Return misses (how confidently the face was found nevertheless, photo, box) and false alarms."""
     misses, alarms = [], []
-    for name, photo, detections, iou in _compared(found, truth):
-        faces, boxes = _corners(photo.boxes), _corners(detections)
+    for name, photo, detections, iou in compared(found, truth):
+        faces, boxes = corners(photo.boxes), corners(detections)[:, :4]
         for face in np.flatnonzero(photo.counted["easy"]):
-            misses.append((_confidence(detections, iou[face]), name, faces[face]))
+            misses.append((confidence(detections, iou[face]), name, faces[face]))
         # away from every face, also those that don't count: a box that is merely imprecise is not meant
         free = (iou < 0.2).all(0) if len(faces) else np.ones(len(boxes), bool)
         alarms += [(float(-detections[i, 4]), name, boxes[i]) for i in np.flatnonzero(free)]
@@ -233,45 +214,6 @@ def draw_mistakes(
     _write(output, lambda path: cv2.imwrite(path, np.vstack(lines)))
 
 
-def recall_by_height(
-    found: Boxes, truth: GroundTruth, scales: dict[str, float], *, alarms_per_face: float = 0.2
-) -> dict[tuple[int, int], tuple[int, float]]:
-    """Return how many of the hard faces of each height are found.
-
-    Parameters
-    ----------
-    found : dict of str to ndarray, shape (K, 5)
-        left, top, width, height, score, by photo.
-    truth : GroundTruth
-        From `read_ground_truth`.
-    scales : dict of str to float
-        From `input_scales`.
-    alarms_per_face : float
-        The threshold is where so many false alarms come with each face that counts.
-
-    Returns
-    -------
-    dict
-        From lowest and highest height, pixels of the network's input, to the number of faces and the share
-        that is found.
-    """
-    heights, hits, alarms = [], [], []
-    for name, photo, detections, iou in _compared(found, truth):
-        for face in np.flatnonzero(photo.counted["hard"]):
-            heights.append(photo.boxes[face, 3] * scales[name])
-            hits.append(_confidence(detections, iou[face]))
-        alarms += detections[(iou < 0.5).all(0), 4].tolist()
-    worst = sorted(alarms, reverse=True)
-    allowed = int(len(heights) * alarms_per_face)
-    threshold = worst[allowed] if allowed < len(worst) else 0.0
-    tall, right = np.array(heights), np.array(hits) > threshold
-    table = {}
-    for low, high in itertools.pairwise(_HEIGHTS):
-        these = (tall >= low) & (tall < high)
-        table[low, high] = (int(these.sum()), float(right[these].mean()) if these.any() else float("nan"))
-    return table
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m featherface_training.figures", description=__doc__)
@@ -313,7 +255,7 @@ def main(arguments: list[str] | None = None) -> None:
             if not faces:
                 continue
             shares = " | ".join(f"{table[low, high][1]:.2f}" for table in tables.values())
-            span = f"{low} and above" if high == _HEIGHTS[-1] else f"{low} to {high}"
+            span = f"{low} and above" if high == HEIGHTS[-1] else f"{low} to {high}"
             print(f"{span} | {faces} | {shares}")
         return
     subtitle = f"{len(photos)} photos, long side {args.size}"

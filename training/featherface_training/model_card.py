@@ -6,6 +6,12 @@ from .checkpoint import AFTERWARDS
 
 __all__ = ["model_card"]
 
+NAMES = {
+    "v1": ("FeatherFace V1", "v1_baseline", "featherface_v1"),
+    "nano": ("FeatherFace Nano", "nano_efficient", "featherface_nano"),
+}
+"""Title, folder and files' stem of each model's package."""
+
 _USE = """## Intended use
 
 Finding faces (bounding box, confidence, five landmarks) in ordinary photos: counting, blurring, cropping,
@@ -97,6 +103,11 @@ def model_card(title: str, configuration: dict[str, Any]) -> str:
         for row in metrics["average_precision"]
     )
     told = "\n".join(f"- {key.replace('_', ' ').capitalize()}: {value}" for key, value in notes.items())
+    partial = (
+        ""
+        if metrics["complete"]
+        else " Parts of val differ from the whole: don't set these figures\nbeside published ones."
+    )
     return f"""# {title} {configuration["version"]}
 
 {configuration["parameters"]:,} trainable parameters. RetinaFace-style detector (Deng et al., CVPR 2020) with
@@ -116,8 +127,8 @@ for you to judge. No photo of it is distributed with this package.
 {_USE}
 ## Measured
 
-{metrics["data"]}; {metrics["protocol"]}. A part of val is easier than the whole: don't set these figures
-beside published ones. Measured on {metrics["date"]} ({metrics["machine"]}) with
+{metrics["data"]}; {metrics["protocol"]}.{partial} Measured on {metrics["date"]}
+({metrics["machine"]}) with
 
     {metrics["command"]}
 

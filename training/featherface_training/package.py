@@ -7,14 +7,10 @@ import argparse
 import hashlib
 import json
 import os
-import platform
-from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from featherface import Settings, __version__
@@ -24,22 +20,12 @@ from featherface.structure import describe
 
 from .checkpoint import last_stage, load_model, stages
 from .data.packed import PackedDataset
-from .evaluation import DIFFICULTIES, GroundTruth, evaluate, read_ground_truth
-from .evaluation.boxes import corners
-from .evaluation.detectors import CUSTOMARY, ScoredBoxes, Size, open_detector, open_faces
-from .evaluation.landmarks import landmark_error, read_keypoints
-from .evaluation.reliability import Judged, Reliability, judge, reliability
-from .evaluation.run import find_photos, predict
 from .export import OPSET, export_onnx
-from .model_card import model_card
+from .measure import measure, measure_landmarks, print_metrics, write_texts
+from .model_card import NAMES
 from .quantize import quantize
 
 __all__ = ["main", "make_package"]
-
-NAMES = {
-    "v1": ("FeatherFace V1", "v1_baseline", "featherface_v1"),
-    "nano": ("FeatherFace Nano", "nano_efficient", "featherface_nano"),
-}
 
 
 def _entry(path: Path, models: Path) -> dict[str, Any]:
@@ -48,67 +34,6 @@ def _entry(path: Path, models: Path) -> dict[str, Any]:
         "path": path.relative_to(models).as_posix(),
         "sha256": hashlib.sha256(data).hexdigest(),
         "bytes": len(data),
-    }
-
-
-def _reliability(predictions: dict[str, ScoredBoxes], truth: GroundTruth) -> Reliability:
-    def judged() -> Iterator[Judged]:
-        for name, found in predictions.items():
-            yield judge(corners(found), corners(truth[name].boxes), truth[name].counted["hard"])
-
-    return reliability(Judged.together(judged()))
-
-
-def measure(files: dict[str, Path], wider: Path, ground_truth: Path, sizes: list[Size]) -> dict[str, Any]:
-    """Evaluate model files on the photos of WIDER FACE val that are present.
-
-    The first file's confidences are compared, at the first size, with the share of detections that are right.
-    """
-    truth = read_ground_truth(ground_truth)
-    photos = find_photos(wider, truth)
-    results = []
-    confidences: dict[str, Any] | None = None
-    for precision, path in files.items():
-        for size in sizes:
-            predictions = predict(open_detector(str(path), size), photos)
-            curves = evaluate(predictions, truth)
-            if confidences is None:
-                table = _reliability(predictions, truth)
-                confidences = {
-                    "size": size,
-                    "error": round(table.error, 4),
-                    "detections": table.count.tolist(),
-                    "right": [None if np.isnan(share) else round(float(share), 3) for share in table.right],
-                }
-            results.append(
-                {
-                    "precision": precision,
-                    "size": size,
-                    **{d: round(curves[d].average_precision, 4) for d in DIFFICULTIES},
-                }
-            )
-    return {
-        "data": f"WIDER FACE val, {len(photos)} of {len(truth)} photos",
-        "protocol": "official WIDER FACE protocol, one scale, "
-        f"threshold {CUSTOMARY.confidence_threshold}, soft NMS {CUSTOMARY.nms_threshold}",
-        "command": "featherface evaluate --wider WIDER --ground-truth EVAL_TOOLS --model MODEL --size SIZE",
-        "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, CPU provider",
-        "average_precision": results,
-        "confidence": confidences,
-    }
-
-
-def measure_landmarks(model: Path, table: Path, photos: Path) -> dict[str, Any]:
-    """Measure a model's landmarks on photos of one face with known points, at a long side of 320 px."""
-    settings = Settings(confidence_threshold=0.3)
-    error = landmark_error(open_faces(str(model), 320, settings=settings), photos, read_keypoints(table))
-    return {
-        "photos": error.photos,
-        "found": error.found,
-        "normalised_mean_error": round(error.mean, 4),
-        "normalised_by": "square root of the area of the box around the face's 68 points",
-        "size": 320,
     }
 
 
@@ -188,12 +113,11 @@ def make_package(
     )
     structure = describe(fp32.read_bytes())
     parameters = int(structure.pop("parameters"))
-    metrics = measure({"fp32": fp32, "int8": int8}, wider, ground_truth, [640, "original"])
+    metrics = measure({"fp32": fp32, "int8": int8}, wider, ground_truth)
     if keypoints is not None:
         metrics["landmarks"] = measure_landmarks(fp32, *keypoints)
     configuration = _configuration(model.name, parameters, metrics, training)
-    (folder / "deployment_config.json").write_text(json.dumps(configuration, indent=2) + "\n")
-    (folder / "MODEL_CARD.md").write_text(model_card(title, configuration))
+    write_texts(folder, title, configuration)
     entries = {
         "fp32": _entry(fp32, models),
         "int8": _entry(int8, models),
@@ -216,8 +140,7 @@ def make_package(
     temporary.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     os.replace(temporary, manifest_path)
     print(f"{title}: {parameters} parameters, written to {folder}")
-    for row in metrics["average_precision"]:
-        print(f"  {row['precision']} {row['size']}: " + " / ".join(f"{row[d]:.4f}" for d in DIFFICULTIES))
+    print_metrics(metrics)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from featherface.packages import find_models_folder
 
 from .config import TrainSettings
-from .package import NAMES
+from .model_card import NAMES
 
 __all__ = ["Recipe", "RecipeError", "Stage", "plan", "read_recipe", "table"]
 

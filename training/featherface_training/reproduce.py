@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from . import average, train
-from .package import NAMES
+from .model_card import NAMES
 from .ranking import cli as ranking
 from .recipe import Recipe, RecipeError, Stage, plan, read_recipe, table
 

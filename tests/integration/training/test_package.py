@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from featherface_training.config import TrainSettings  # noqa: E402
 from featherface_training.data.mixture import Mixture  # noqa: E402
 from featherface_training.data.packed import PackedDataset, pack  # noqa: E402
 from featherface_training.data.wider import read_wider  # noqa: E402
+from featherface_training.measure import main as measure_again  # noqa: E402
 from featherface_training.models import EXPECTED_PARAMETERS  # noqa: E402
 from featherface_training.package import make_package  # noqa: E402
 from featherface_training.trainer import Trainer  # noqa: E402
@@ -92,6 +94,42 @@ def test_the_configuration_says_what_the_code_does(package):
     parts = [{"stage": 1, "weight": 0.5}, {"stage": 2, "weight": 0.5}]
     assert configuration["training"]["average"] == parts
     assert "research use" in card
+
+
+def test_a_package_can_be_measured_on_more_photos_and_keeps_its_weights(package, wider_val, tmp_path, capsys):
+    name, models = package
+    root, truth = wider_val
+    shutil.copytree(models, tmp_path / "models")
+    folder = tmp_path / "models" / load_manifest(models).models[name].file("fp32").path.parent.name
+    shutil.copytree(root / "WIDER_val", tmp_path / "WIDER_val")
+    photos = tmp_path / "WIDER_val" / "images" / "0--Portraits"
+    shutil.copy(photos / "grace_hopper.jpg", photos / "not_there.jpg")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert b"2 of 3 photos" in before["MODEL_CARD.md"]
+    assert b"don't set these figures" in before["MODEL_CARD.md"]
+    arguments = [name, "--models", str(tmp_path / "models"), "--ground-truth", str(truth)]
+    measure_again([*arguments, "--wider", str(tmp_path)])
+    assert "3 of 3 photos" in capsys.readouterr().out
+    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert {n for n in after if after[n] != before[n]} == {"MODEL_CARD.md", "deployment_config.json"}
+    assert b"3 of 3 photos" in after["MODEL_CARD.md"]
+    assert b"don't set these figures" not in after["MODEL_CARD.md"]
+    old, new = (json.loads(files["deployment_config.json"]) for files in (before, after))
+    assert {**old, "metrics": None} == {**new, "metrics": None}
+
+
+def test_measuring_what_is_not_there_says_so(package, wider_val, tmp_path, capsys):
+    name, models = package
+    root, truth = wider_val
+    for folder, wider, message in (
+        (tmp_path, root, "expected a package"),
+        (models, tmp_path, "expected photos of WIDER FACE val"),
+    ):
+        with pytest.raises(SystemExit):
+            measure_again(
+                [name, "--models", str(folder), "--wider", str(wider), "--ground-truth", str(truth)]
+            )
+        assert message in capsys.readouterr().err
 
 
 def test_the_published_checkpoint_loads_and_is_what_was_exported(package):

@@ -7,12 +7,12 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from featherface_training.evaluation import DIFFICULTIES, PhotoTruth, evaluate
+from featherface_training.evaluation.heights import recall_by_height
 from featherface_training.figures import (
     draw_events,
     draw_learning,
     draw_mistakes,
     draw_precision_recall,
-    recall_by_height,
 )
 
 FACES = np.array([[10.0, 10, 30, 30], [60, 60, 20, 20]])

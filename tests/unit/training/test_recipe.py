@@ -10,8 +10,8 @@ from featherface.packages import find_models_folder  # noqa: E402
 from featherface_training.checkpoint import load_model, save, stages  # noqa: E402
 from featherface_training.config import TrainSettings  # noqa: E402
 from featherface_training.ema import AveragedModel  # noqa: E402
+from featherface_training.model_card import NAMES  # noqa: E402
 from featherface_training.models import build_model  # noqa: E402
-from featherface_training.package import NAMES  # noqa: E402
 from featherface_training.recipe import RecipeError, plan, read_recipe  # noqa: E402
 from featherface_training.reproduce import main, reproduce  # noqa: E402
 
