@@ -17,6 +17,15 @@ _SIDE = 8
 _ALIKE = 6
 
 
+def _shrunk(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY).astype(np.float32)
+    return np.asarray(cv2.resize(grey, (_SIDE + 1, _SIDE), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _brighter(small: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.packbits(small[:, 1:] > small[:, :-1])
+
+
 def difference_hash(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return where a photo, made eight rows of nine grey pixels, gets brighter to the right.
 
@@ -32,9 +41,7 @@ def difference_hash(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     ndarray, shape (8,), uint8
         A bit for each of 64 pairs of neighbours, a byte a row.
     """
-    grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY).astype(np.float32)
-    small = cv2.resize(grey, (_SIDE + 1, _SIDE), interpolation=cv2.INTER_AREA)
-    return np.packbits(small[:, 1:] > small[:, :-1])
+    return _brighter(_shrunk(pixels))
 
 
 class Gallery:
@@ -57,5 +64,6 @@ class Gallery:
 
     def resembles(self, pixels: NDArray[np.uint8]) -> bool:
         """Tell whether a photo (H, W, 3), or its mirror image, looks like one of the gallery's."""
-        both = np.stack([difference_hash(pixels), difference_hash(pixels[:, ::-1])])
+        small = _shrunk(pixels)
+        both = np.stack([_brighter(small), _brighter(small[:, ::-1])])
         return bool(np.bitwise_count(self._hashes[None] ^ both[:, None]).sum(-1).min() <= _ALIKE)

@@ -39,7 +39,9 @@ def of_events(
 
 def trained_events(wider: Path) -> set[str]:
     """Return the events of which a WIDER root has training photos."""
-    return {folder.name for folder in (wider / "WIDER_train" / "images").glob("*") if any(folder.iterdir())}
+    return {
+        folder.name for folder in (wider / "WIDER_train" / "images").glob("*") if any(folder.glob("*.jpg"))
+    }
 
 
 def by_event(predictions: Predictions, truth: GroundTruth) -> dict[str, Evaluation]:

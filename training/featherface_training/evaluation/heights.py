@@ -37,8 +37,8 @@ def recall_by_height(
 
     Parameters
     ----------
-    found : dict of str to ndarray, shape (K, 5)
-        left, top, width, height, score, by photo.
+    found : mapping
+        See `Predictions`.
     truth : GroundTruth
         From `read_ground_truth`.
     scales : dict of str to float
