@@ -20,7 +20,7 @@ the model says where a face is and nothing about whose it is.
 
 ## Limits
 
-- Faces below about 10 px at the model's input size are mostly missed; use a larger input size.
+- Faces below about 12 px at the model's input size are mostly missed; use a larger input size.
 - **False alarms on animals, hands, dolls and drawings come with high confidence.** Where they are common,
   raise the confidence threshold and look at what is left.
 - A face that fills the photo is found worse than a middling one. Shrink large photos.
