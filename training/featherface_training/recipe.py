@@ -36,7 +36,7 @@ class Stage:
     steps : int
         How many steps of the settings' schedule are made.
     teachers : tuple of str
-        Stages' weights, "tiny", "yunet" or "centerface".
+        Stages' weights, "tiny", "yunet", "centerface" or "retinaface".
     backbone : str or None
         Whose backbone replaces that of `start`.
     mean : mapping of str to float
@@ -152,12 +152,15 @@ def plan(recipe: Recipe, weights: str) -> list[Stage]:
 
 def _row(stage: Stage) -> dict[str, str]:
     s = stage.settings
-    # YuNet and CenterFace have none of the outputs that these two weigh
+    # YuNet and CenterFace have none of the outputs that these two weigh, RetinaFace teaches none of its
     of_outputs = {"classes": s.distillation.alpha, "boxes": s.distillation.box_weight}
-    with_priors = set(stage.teachers) - {"yunet", "centerface"}
+    with_priors = set(stage.teachers) - {"yunet", "centerface", "retinaface"}
     lessons = [name for name, weight in of_outputs.items() if weight and with_priors]
     if s.distillation.answers_weight:
-        who = "yunet's" + (" and centerface's" if s.distillation.large_answers_from else "")
+        large = [name for name in ("centerface", "retinaface") if name in stage.teachers]
+        who = " and ".join(
+            f"{name}'s" for name in ["yunet", *large * bool(s.distillation.large_answers_from)]
+        )
         lessons.append(f"{who} answers x {s.distillation.answers_weight:g}")
     if s.distillation.feature_weight:
         whose = "FeatherFace's features" if s.distillation.feature_teachers == "ours" else "features"

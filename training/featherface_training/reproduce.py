@@ -133,7 +133,8 @@ def reproduce(
     wider, labels, packs : Path
         As for `featherface_training.train`.
     files : mapping of str to Path
-        "tiny", "yunet", "centerface", "release-v1", "release-nano": as far as the stages need them.
+        "tiny", "yunet", "centerface", "retinaface", "release-v1", "release-nano": as far as the stages need
+        them.
     extras : mapping of str to str
         LABELS:PHOTOS of the other data sets, by name.
     options : sequence of str
@@ -174,7 +175,7 @@ def main(arguments: list[str] | None = None) -> None:
         action="append",
         default=[],
         metavar="NAME=FILE",
-        help="tiny, yunet, centerface: teachers' .onnx; release-v1, release-nano: weights to start from",
+        help="tiny, yunet, centerface, retinaface: .onnx of teachers; release-v1, release-nano: weights",
     )
     parser.add_argument("--extra", action="append", default=[], metavar="NAME=LABELS:PHOTOS")
     parser.add_argument("--device", help="as for featherface_training.train")

@@ -137,13 +137,29 @@ def test_centerface_tells_what_it_finds_instead_of_its_level(peers):
     assert without.channels == [3 * 4]
 
 
+def test_a_retinaface_that_is_asked_about_large_faces_teaches_nothing_else(peers):
+    images = torch.rand(2, 3, 64, 64) * 255 - 110
+    paths = [peers.make("yunet"), peers.make_with_levels("retinaface")]
+    teacher = Ensemble(paths, CPU, "all", answers=True, large_answers=True)
+    assert teacher.channels == []
+    lesson = teacher(images)
+    assert lesson.outputs is None
+    for one in lesson.found_large:
+        np.testing.assert_allclose(one.boxes, [peers.box], atol=1e-3)
+        # its 0.9 is worth less than YuNet's
+        assert 0.5 < one.scores.item() < 0.9
+
+
 def test_who_is_asked_for_answers_must_be_able_to_give_them(peers, checkpoint):
     with pytest.raises(TeacherError, match="answers_weight needs YuNet"):
         Ensemble([checkpoint, peers.make_with_levels("centerface")], CPU, "all", answers=True)
-    with pytest.raises(TeacherError, match="large_answers_from needs CenterFace"):
+    with pytest.raises(TeacherError, match="either CenterFace or a RetinaFace"):
         Ensemble([checkpoint, peers.make("yunet")], CPU, answers=True, large_answers=True)
-    with pytest.raises(TeacherError, match="and answers_weight"):
+    with pytest.raises(TeacherError, match="needs answers_weight"):
         Ensemble([checkpoint, peers.make("centerface")], CPU, large_answers=True)
+    three = [peers.make(kind) for kind in ("yunet", "centerface", "retinaface")]
+    with pytest.raises(TeacherError, match="leave one out"):
+        Ensemble(three, CPU, answers=True, large_answers=True)
 
 
 def test_a_teacher_with_the_students_priors_sees_what_the_student_sees(peers):

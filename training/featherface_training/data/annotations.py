@@ -1,8 +1,9 @@
-"""Labels of photos beyond WIDER FACE, as JSON Lines: faces, and regions where nobody knows.
+"""Labels of photos beside WIDER FACE's folder, as JSON Lines: faces, and regions where nobody knows.
 
 A line a photo: ``{"file": "a/b.jpg", "faces": [{"box": [left, top, right, bottom], "landmarks": [[x, y] * 5]
 or null}], "ignored": [[left, top, right, bottom]]}``, pixels of the stored photo, paths relative to a folder.
 A photo without faces is an example of what is no face. `featherface_training.pseudo_label` writes such files.
+Photos of WIDER FACE that lie elsewhere, as some do in other data sets, keep WIDER's own labels.
 """
 
 import json
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .wider import LabelError, LabelledPhoto
+from .wider import LabelError, LabelledPhoto, present_photos
 
 __all__ = ["read_annotations", "split_source", "write_annotations"]
 
@@ -37,15 +38,17 @@ def read_annotations(path: Path, photos: Path) -> list[tuple[Path, LabelledPhoto
     Parameters
     ----------
     path : Path
-        The JSON Lines file.
+        The JSON Lines file, or WIDER FACE's `label.txt` or `label.txt.gz`, see `read_labels`.
     photos : Path
-        The folder that its paths start from.
+        The folder that its paths start from. Of WIDER FACE it may hold a part.
 
     Raises
     ------
     LabelError
-        If a line is malformed or names a photo that is not there.
+        If a line is malformed, or JSON Lines name a photo that is not there, or no photo is there.
     """
+    if ".txt" in path.suffixes:
+        return present_photos(path, photos)
     pairs = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
         try:

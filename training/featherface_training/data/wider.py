@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LabelError", "LabelledPhoto", "find_image_root", "read_labels", "read_wider"]
+__all__ = ["LabelError", "LabelledPhoto", "find_image_root", "present_photos", "read_labels", "read_wider"]
 
 
 class LabelError(ValueError):
@@ -122,7 +122,17 @@ def read_wider(wider: Path, labels: Path, split: str = "train") -> list[tuple[Pa
     LabelError
         If no labelled photo is present.
     """
-    root = find_image_root(wider, split)
+    return present_photos(labels, find_image_root(wider, split))
+
+
+def present_photos(labels: Path, root: Path) -> list[tuple[Path, LabelledPhoto]]:
+    """Pair the labels of a file that `read_labels` takes with those photos that lie under `root`.
+
+    Raises
+    ------
+    LabelError
+        If none does.
+    """
     pairs = [(root / photo.name, photo) for photo in read_labels(labels)]
     present = [(path, photo) for path, photo in pairs if path.is_file()]
     if not present:

@@ -18,7 +18,7 @@ from featherface.resize import plan
 from ..sessions import free_input
 from .errors import EvaluationError
 
-__all__ = ["Found", "Peer", "decode_centerface", "decode_yunet"]
+__all__ = ["Found", "Peer", "decode_centerface", "decode_retinaface", "decode_yunet"]
 
 _Raw = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 _Decode = Callable[[list[NDArray[np.float32]], int, int], _Raw]
@@ -59,8 +59,21 @@ def _scrfd(outputs: list[NDArray[np.float32]], height: int, width: int) -> _Raw:
     return np.concatenate(boxes), np.concatenate(outputs[:3])[:, 0].astype(float), np.concatenate(points)
 
 
-def _retinaface(outputs: list[NDArray[np.float32]], height: int, width: int) -> _Raw:
-    """RetinaFace with MobileNet-0.25 (Deng et al., CVPR 2020): the priors and variances are ours."""
+def decode_retinaface(outputs: list[NDArray[np.float32]], height: int, width: int) -> _Raw:
+    """RetinaFace (Deng et al., CVPR 2020) of a MobileNet: the priors and variances are ours.
+
+    Parameters
+    ----------
+    outputs : list of ndarray
+        The network's three, of one image.
+    height, width : int
+        Of that image, pixels.
+
+    Returns
+    -------
+    boxes, scores, landmarks : ndarray
+        Of every prior, else as `decode_yunet` returns them.
+    """
     boxes, scores, points = (o[0] for o in outputs)
     priors = make_priors(height, width)
     return decode_boxes(boxes, priors), scores[:, 1].astype(float), decode_landmarks(points, priors)
@@ -117,7 +130,7 @@ def decode_centerface(outputs: list[NDArray[np.float32]], height: int, width: in
 
 # by the number of outputs: decoding, BGR or RGB, mean, scale
 _KINDS: dict[int, tuple[_Decode, bool, tuple[float, float, float], float]] = {
-    3: (_retinaface, True, (104, 117, 123), 1.0),
+    3: (decode_retinaface, True, (104, 117, 123), 1.0),
     4: (decode_centerface, False, (0, 0, 0), 1.0),
     9: (_scrfd, False, (127.5, 127.5, 127.5), 1 / 128),
     12: (decode_yunet, True, (0, 0, 0), 1.0),
@@ -125,7 +138,7 @@ _KINDS: dict[int, tuple[_Decode, bool, tuple[float, float, float], float]] = {
 
 
 class Peer:
-    """Another detector: SCRFD, RetinaFace (MobileNet-0.25), YuNet-n or CenterFace, as ONNX.
+    """Another detector: SCRFD, RetinaFace (of a MobileNet), YuNet-n or CenterFace, as ONNX.
 
     Parameters
     ----------

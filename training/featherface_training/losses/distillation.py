@@ -67,8 +67,9 @@ class DistillationSettings:
         Whether, where the labels know of no face, who answers is heard only if it believes in one less than
         the student does.
     large_answers_from : int
-        Least longer side, pixels of the crop, of the boxes for which CenterFace answers, in the mean with
-        YuNet where both do. At 0 it is not asked, and teaches its level instead.
+        Least longer side, pixels of the crop, of the boxes for which CenterFace answers, or a RetinaFace in
+        its place, in the mean with YuNet where both do. At 0 it is not asked: CenterFace teaches its level
+        instead, RetinaFace its outputs.
     """
 
     temperature: float = 4.0

@@ -38,7 +38,8 @@ class Ensemble:
     ------
     TeacherError, CheckpointError
         If a file can't teach, none of them has the student's priors or is YuNet with its answers, or answers
-        are asked for and YuNet, or for those about large faces CenterFace, too, is not there.
+        are asked for and YuNet, or for those about large faces either CenterFace or a RetinaFace, is not
+        there.
     """
 
     def __init__(
@@ -74,10 +75,10 @@ class Ensemble:
             )
         if answers and not any(teacher.finds for teacher in self.foreign):
             raise TeacherError("answers_weight needs YuNet among the teachers: set it to 0 or add that one")
-        if large_answers and not (answers and any(teacher.finds_large for teacher in self.foreign)):
+        if large_answers and not (answers and sum(teacher.finds_large for teacher in self.foreign) == 1):
             raise TeacherError(
-                "large_answers_from needs CenterFace among the teachers, and answers_weight: set it to 0 or "
-                "add them"
+                "large_answers_from needs answers_weight and, among the teachers, either CenterFace or a "
+                "RetinaFace in ONNX: set it to 0, or add what is missing, or leave one out"
             )
         # how many of ours teach levels
         self._teach = {None: 0, "ours": 1, "others": 0, "all": len(self.ours)}[features]

