@@ -283,6 +283,7 @@ def test_the_embedded_ray_listens_on_loopback_only() -> None:
     ended = subprocess.run(
         [sys.executable, "-c", LISTENERS], env=environment, capture_output=True, text=True, timeout=120
     )
+    assert ended.returncode == 0, ended.stderr
     *addresses, left = ended.stdout.split()
     assert len(addresses) >= 4, ended.stderr
     assert {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}
