@@ -46,7 +46,7 @@ def test_what_cannot_be_fitted_says_what_is_missing(right):
 def command(peers, tmp_path):
     """Photos in every other of which both detectors' face is a labelled one."""
 
-    def run(count, *extra, broken=()):
+    def run(count, *extra, broken=(), other="centerface"):
         folder = tmp_path / "WIDER_train" / "images" / "0--Black"
         folder.mkdir(parents=True)
         left, top, right, bottom = peers.box.astype(int)
@@ -58,7 +58,7 @@ def command(peers, tmp_path):
         labels = tmp_path / "label.txt"
         labels.write_text("\n".join(lines) + "\n")
         photos = ["--wider", str(tmp_path), "--labels", str(labels), "--size", "64", "--enlarge", "1"]
-        models = ["--yunet", str(peers.make("yunet")), "--centerface", str(peers.make("centerface"))]
+        models = ["--yunet", str(peers.make("yunet")), "--other", str(peers.make(other))]
         for i in broken:
             (folder / f"{i}.png").write_bytes(b"no photo")
         return main([*photos, *models, *extra])
@@ -66,12 +66,13 @@ def command(peers, tmp_path):
     return run
 
 
-def test_who_is_as_often_right_with_the_same_score_needs_no_other(command, capsys):
-    assert command(60) == 0
+@pytest.mark.parametrize("other", ["centerface", "retinaface"])
+def test_who_is_as_often_right_with_the_same_score_needs_no_other(command, capsys, other):
+    assert command(60, other=other) == 0
     printed = capsys.readouterr().out
     assert "YuNet: 60 boxes, 30 of them faces" in printed
-    assert "CenterFace: 60 boxes, 30 of them faces" in printed
-    assert "60 photos: CenterFace's logit x stands for 1.00 x +0.00 of YuNet's" in printed
+    assert f"{other}: 60 boxes, 30 of them faces" in printed
+    assert f"60 photos: {other}'s logit x is worth 1.00 x +0.00 of YuNet's" in printed
 
 
 def test_too_few_photos_say_so(command, capsys):

@@ -1,7 +1,7 @@
-"""Read off photos what CenterFace's scores are worth in YuNet's.
+"""Read off photos what CenterFace's scores, or a RetinaFace's, are worth in YuNet's.
 
 `python -m featherface_training.teachers.scale --help`. Of each is fitted how often a box of a score is a
-labelled face (Platt, 1999): a logit x has the odds exp(a x + b). CenterFace's logit is then worth the one of
+labelled face (Platt, 1999): a logit x has the odds exp(a x + b). The other's logit is then worth the one of
 YuNet's that has the same odds.
 """
 
@@ -26,7 +26,7 @@ from .lesson import TeacherError
 
 __all__ = ["main", "odds", "scale"]
 
-# where both answer, in pixels of what CenterFace sees
+# where both answer, in pixels of what the other sees
 SIZES = (24, 48)
 LEAST_BOXES = 50
 
@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--wider", type=Path, required=True, help="the folder with WIDER_train/images")
     parser.add_argument("--labels", type=Path, required=True, help="label.txt, or label.txt.gz")
     parser.add_argument("--yunet", type=Path, required=True, help="sees the photos enlarged")
-    parser.add_argument("--centerface", type=Path, required=True)
+    parser.add_argument("--other", type=Path, required=True, help="CenterFace or a RetinaFace")
     parser.add_argument("--size", type=int, default=640, help="the long side (default: 640)")
     parser.add_argument("--enlarge", type=int, default=2, help="how many times as large (default: 2)")
     parser.add_argument(
@@ -107,16 +107,16 @@ def main(argv: list[str] | None = None) -> int:
     try:
         photos = _photos(args.wider, args.labels, args.photos)
         lines = {}
-        for name, path, times in (("YuNet", args.yunet, args.enlarge), ("CenterFace", args.centerface, 1)):
+        for name, path, times in (("YuNet", args.yunet, args.enlarge), (args.other.stem, args.other, 1)):
             peer = Peer(path, threshold=LEAST_SCORE, threads=args.threads)
             judged = _judge(peer, photos, args.size, times, name)
             slope, shift = lines[name] = odds(judged)
             count, right = len(judged.right), int(judged.right.sum())
             print(f"{name}: {count} boxes, {right} of them faces, log odds {slope:.2f} logit {shift:+.2f}")
-        slope, shift = scale(lines["CenterFace"], lines["YuNet"])
+        slope, shift = scale(lines[args.other.stem], lines["YuNet"])
     except (LabelError, EvaluationError, TeacherError) as error:
         parser.error(str(error))
-    print(f"{len(photos)} photos: CenterFace's logit x stands for {slope:.2f} x {shift:+.2f} of YuNet's")
+    print(f"{len(photos)} photos: {args.other.stem}'s logit x is worth {slope:.2f} x {shift:+.2f} of YuNet's")
     return 0
 
 
