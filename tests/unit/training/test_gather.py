@@ -1,8 +1,20 @@
+import io
+
 import pytest
+from PIL import Image
 
 from featherface_training.data.gather import main
 
 FACE = "1 2 30 40"
+
+
+def photo(shade, width=1024):
+    buffer = io.BytesIO()
+    Image.new("L", (width, 8), shade).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+B, C = photo(10), photo(20)
 
 
 @pytest.fixture
@@ -12,13 +24,15 @@ def command(tmp_path):
     labels = tmp_path / "label.txt"
     labels.write_text("".join(f"# {name}\n{FACE}\n{FACE}\n" for name in names))
     files = {
-        "wider/WIDER_train/images/0--Parade/a.jpg": b"known",
-        "masks/JPEGImages/a.jpg": b"again",
-        "masks/JPEGImages/b.jpg": b"b",
-        "masks/JPEGImages/of_val.jpg": b"not named",
-        "points/9--Press/c.jpg": b"c",
-        "points/0--Parade/b.jpg": b"later",
-        "points/9--Press/d.png": b"no photo of that name",
+        "wider/WIDER_train/images/0--Parade/a.jpg": photo(1),
+        "masks/JPEGImages/a.jpg": photo(2),
+        "masks/JPEGImages/b.jpg": B,
+        "masks/JPEGImages/c.jpg": photo(20, width=640),
+        "masks/JPEGImages/e.jpg": b"no picture",
+        "masks/JPEGImages/of_val.jpg": photo(3),
+        "points/9--Press/c.jpg": C,
+        "points/0--Parade/b.jpg": photo(4),
+        "points/9--Press/d.png": photo(5),
     }
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -38,13 +52,13 @@ def content(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_photos_that_the_labels_name_are_copied_once_from_the_first_that_has_them(command, tmp_path, capsys):
-    expected = {"0--Parade/b.jpg": b"b", "9--Press/c.jpg": b"c"}
+def test_photos_are_copied_once_from_the_first_that_has_them_as_they_were(command, tmp_path, capsys):
+    expected = {"0--Parade/b.jpg": B, "9--Press/c.jpg": C}
     for _ in range(2):
         assert command("masks", "points") == 0
         printed = capsys.readouterr().out.splitlines()
         assert [line.rpartition("/")[2] for line in printed] == [
-            "masks: 1 photos",
+            "masks: 1 photos, 2 more are not 1024 pixels wide",
             "points: 1 photos",
             "more: 2 photos of 2 events, 4 faces",
         ]
@@ -58,7 +72,7 @@ def test_they_are_read_with_widers_labels(command, tmp_path):
     command("masks", "points")
     pairs = read_annotations(tmp_path / "label.txt", tmp_path / "more")
     assert [photo.name for _, photo in pairs] == ["0--Parade/b.jpg", "9--Press/c.jpg"]
-    assert [path.read_bytes() for path, _ in pairs] == [b"b", b"c"]
+    assert [path.read_bytes() for path, _ in pairs] == [B, C]
     assert pairs[0][1].boxes.tolist() == [[1, 2, 31, 42]] * 2
 
 

@@ -73,3 +73,10 @@ def test_a_missing_file_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(tmp_path / "gone.onnx"), str(tmp_path / "teacher.onnx")])
     assert "gone.onnx" in capsys.readouterr().err
+
+
+def test_a_graph_that_was_not_converted_is_no_onnx(tmp_path, capsys):
+    (tmp_path / "frozen_graph.pb").write_bytes(b"\xffno protobuf")
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "frozen_graph.pb"), str(tmp_path / "teacher.onnx")])
+    assert "frozen_graph.pb, this is no such file: convert" in capsys.readouterr().err

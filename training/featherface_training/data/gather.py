@@ -2,7 +2,8 @@
 
 Sets of faces with masks or with landmarks took photos of WIDER FACE over, under their names. With WIDER's
 own labels they train like the rest of it: `--extra more=label.txt.gz:OUTPUT`. Photos that the labels don't
-name, such as those of val, stay where they are.
+name, such as those of val, stay where they are, and so do copies that were made larger or smaller: the labels
+are in pixels.
 """
 
 import argparse
@@ -11,15 +12,28 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from PIL import Image, UnidentifiedImageError
+
 from .wider import LabelError, find_image_root, read_labels
 
 __all__ = ["gather", "main"]
 
+# of every photo of WIDER FACE, pixels
+WIDTH = 1024
+
+
+def _is_as_wide(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            return image.width == WIDTH
+    except UnidentifiedImageError:
+        return False
+
 
 def gather(
     names: Iterable[str], sources: Iterable[Path], known: Path, output: Path
-) -> Iterator[tuple[Path, str]]:
-    """Copy photos of these names that `known` lacks, each once, from the first source that has it.
+) -> Iterator[tuple[Path, str, bool]]:
+    """Copy photos of these names that `known` lacks, each once, from the first source that has it as it was.
 
     Parameters
     ----------
@@ -32,15 +46,19 @@ def gather(
 
     Yields
     ------
-    source, name : Path, str
-        Of each photo of `output`, where it was found.
+    source, name, taken : Path, str, bool
+        Of each photo that was found, where; False if it isn't as wide as WIDER FACE's, or no picture.
     """
     events = {Path(name).name: name for name in names if not (known / name).is_file()}
     for source in sources:
         for path in sorted(source.rglob("*.jpg")):
-            name = events.pop(path.name, None)
+            name = events.get(path.name)
             if name is None:
                 continue
+            if not _is_as_wide(path):
+                yield source, name, False
+                continue
+            del events[path.name]
             target = output / name
             if not target.is_file():
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +66,7 @@ def gather(
                 temporary = target.with_suffix(".tmp")
                 shutil.copyfile(path, temporary)
                 temporary.replace(target)
-            yield source, name
+            yield source, name, True
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -67,13 +85,14 @@ def main(argv: list[str] | None = None) -> int:
         found = list(gather(faces, args.source, find_image_root(args.wider, "train"), args.output))
     except (OSError, LabelError) as error:
         parser.error(str(error))
-    counts = Counter(source for source, _ in found)
+    counts = Counter((source, taken) for source, _, taken in found)
     for source in args.source:
-        print(f"{source}: {counts[source]} photos")
-    events = {Path(name).parent for _, name in found}
-    print(
-        f"{args.output}: {len(found)} photos of {len(events)} events, {sum(faces[n] for _, n in found)} faces"
-    )
+        left = counts[source, False]
+        others = f", {left} more are not {WIDTH} pixels wide" if left else ""
+        print(f"{source}: {counts[source, True]} photos{others}")
+    names = [name for _, name, taken in found if taken]
+    events = {Path(name).parent for name in names}
+    print(f"{args.output}: {len(names)} photos of {len(events)} events, {sum(map(faces.get, names))} faces")
     return 0
 
 

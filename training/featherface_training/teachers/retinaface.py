@@ -74,6 +74,7 @@ def take_students_input(network: "onnx.ModelProto") -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     import onnx
+    from google.protobuf.message import DecodeError
 
     parser = argparse.ArgumentParser(
         prog="python -m featherface_training.teachers.retinaface", description=__doc__
@@ -84,6 +85,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         network = onnx.load(str(args.converted))
         take_students_input(network)
+    except DecodeError:
+        parser.error(f"expected ONNX in {args.converted}, this is no such file: convert the graph by tf2onnx")
     except (OSError, TeacherError) as error:
         parser.error(str(error))
     onnx.checker.check_model(network)
