@@ -157,10 +157,8 @@ def _row(stage: Stage) -> dict[str, str]:
     with_priors = set(stage.teachers) - {"yunet", "centerface", "retinaface"}
     lessons = [name for name, weight in of_outputs.items() if weight and with_priors]
     if s.distillation.answers_weight:
-        large = [name for name in ("centerface", "retinaface") if name in stage.teachers]
-        who = " and ".join(
-            f"{name}'s" for name in ["yunet", *large * bool(s.distillation.large_answers_from)]
-        )
+        asked = ["yunet", "centerface", "retinaface"] if s.distillation.large_answers_from else ["yunet"]
+        who = " and ".join(f"{name}'s" for name in asked if name in stage.teachers)
         lessons.append(f"{who} answers x {s.distillation.answers_weight:g}")
     if s.distillation.feature_weight:
         whose = "FeatherFace's features" if s.distillation.feature_teachers == "ours" else "features"

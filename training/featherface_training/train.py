@@ -47,7 +47,8 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=LABELS:PHOTOS",
-        help="another data set: JSON Lines labels and the folder of its photos; `shares` says how much of it",
+        help="another data set: its labels, JSON Lines or WIDER FACE's label.txt[.gz], and the folder of its "
+        "photos; `shares` says how much of it",
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(

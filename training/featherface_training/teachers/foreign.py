@@ -26,9 +26,9 @@ __all__ = ["ForeignTeacher"]
 
 # strides 8, 16 and 32
 LEVELS = 3
-# by the number of outputs: boxes, classes and landmarks; a heatmap, sizes, offsets and landmarks; four of
-# each level
-RETINAFACE_OUTPUTS = 3
+# the last axes of its outputs: boxes, classes and landmarks
+RETINAFACE_WIDTHS = [4, 2, 10]
+# by the number of outputs: a heatmap, sizes, offsets and landmarks; four of each level
 CENTERFACE_OUTPUTS = 4
 YUNET_OUTPUTS = 12
 # detections that count as an answer
@@ -137,7 +137,7 @@ class ForeignTeacher:
         if self._single:
             # its file fixes the size of its input
             free_input(network)
-        asked = large_answers and count in (CENTERFACE_OUTPUTS, RETINAFACE_OUTPUTS)
+        asked = large_answers and count in (CENTERFACE_OUTPUTS, len(RETINAFACE_WIDTHS))
         # who is asked about large faces teaches nothing else
         levels = _head_levels(network.graph) if features and not asked else {}
         if len(levels) != (1 if self._single else LEVELS) or len(set(levels.values())) != 1:
@@ -146,7 +146,7 @@ class ForeignTeacher:
         self._session = open_levels(network, levels, threads=threads, providers=providers)
         outputs = self._session.get_outputs()[:count]
         is_yunet = count == YUNET_OUTPUTS
-        self.has_priors = [output.shape[-1] for output in outputs] == [4, 2, 10]
+        self.has_priors = [output.shape[-1] for output in outputs] == RETINAFACE_WIDTHS
         self.finds_large = asked and (self._single or self.has_priors)
         self.finds = answers and is_yunet
         without_priors = self._single or is_yunet
@@ -196,7 +196,7 @@ class ForeignTeacher:
         found = None
         if self._answering:
             found = [self._found([o[i : i + 1] for o in answers], images) for i in range(len(images))]
-        if self._single or self.finds_large:
+        if self.finds_large:
             return Lesson(None, [levels], None, found)
         return Lesson(None, [levels], found)
 

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..data.augment import BGR_MEAN
+from .foreign import RETINAFACE_WIDTHS
 from .lesson import TeacherError
 
 if TYPE_CHECKING:
     import onnx
 
 __all__ = ["main", "take_students_input"]
-
-# boxes, classes, landmarks
-_WIDTHS = [4, 2, 10]
 
 
 def take_students_input(network: "onnx.ModelProto") -> None:
@@ -46,10 +44,10 @@ def take_students_input(network: "onnx.ModelProto") -> None:
             f"expected one input (N, 3, H, W), got {inputs}: convert it with tf2onnx's --inputs-as-nchw"
         )
     widths = [[axis.dim_value for axis in value.type.tensor_type.shape.dim][-1:] for value in graph.output]
-    if widths != [[width] for width in _WIDTHS]:
+    if widths != [[width] for width in RETINAFACE_WIDTHS]:
         raise TeacherError(
-            f"expected outputs whose last axes are {_WIDTHS}, boxes, class probabilities and landmarks, got "
-            f"{widths}: name them in this order as tf2onnx's --outputs"
+            f"expected outputs whose last axes are {RETINAFACE_WIDTHS}, boxes, class probabilities and "
+            f"landmarks, got {widths}: name them in this order as tf2onnx's --outputs"
         )
     pixels = graph.input[0].name
     graph.initializer.extend(
@@ -67,7 +65,7 @@ def take_students_input(network: "onnx.ModelProto") -> None:
     graph.node.extend(nodes)
     shape = ["n", 3, "h", "w"]
     graph.input.append(helper.make_tensor_value_info("students_input", TensorProto.FLOAT, shape))
-    for output, width in zip(graph.output, _WIDTHS, strict=True):
+    for output, width in zip(graph.output, RETINAFACE_WIDTHS, strict=True):
         output.CopyFrom(helper.make_tensor_value_info(output.name, TensorProto.FLOAT, ["n", "p", width]))
 
 

@@ -106,14 +106,15 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--size, --enlarge and --photos: expected at least 1")
     try:
         photos = _photos(args.wider, args.labels, args.photos)
-        lines = {}
+        lines = []
         for name, path, times in (("YuNet", args.yunet, args.enlarge), (args.other.stem, args.other, 1)):
             peer = Peer(path, threshold=LEAST_SCORE, threads=args.threads)
             judged = _judge(peer, photos, args.size, times, name)
-            slope, shift = lines[name] = odds(judged)
+            slope, shift = odds(judged)
+            lines.append((slope, shift))
             count, right = len(judged.right), int(judged.right.sum())
             print(f"{name}: {count} boxes, {right} of them faces, log odds {slope:.2f} logit {shift:+.2f}")
-        slope, shift = scale(lines[args.other.stem], lines["YuNet"])
+        slope, shift = scale(lines[1], lines[0])
     except (LabelError, EvaluationError, TeacherError) as error:
         parser.error(str(error))
     print(f"{len(photos)} photos: {args.other.stem}'s logit x is worth {slope:.2f} x {shift:+.2f} of YuNet's")
