@@ -180,6 +180,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--extra", action="append", default=[], metavar="NAME=LABELS:PHOTOS")
     parser.add_argument("--device", help="as for featherface_training.train")
     parser.add_argument("--threads", help="the same")
+    parser.add_argument("--teacher-threads", help="the same")
     parser.add_argument("--workers", help="the same")
     args = parser.parse_args(arguments)
     recipe = read_recipe()
@@ -191,9 +192,9 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     options = [
         part
-        for name in ("device", "threads", "workers")
-        if getattr(args, name)
-        for part in (f"--{name}", getattr(args, name))
+        for name in ("device", "threads", "teacher-threads", "workers")
+        if (value := getattr(args, name.replace("-", "_")))
+        for part in (f"--{name}", value)
     ]
     try:
         made = reproduce(

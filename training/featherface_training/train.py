@@ -58,6 +58,12 @@ def _parser() -> argparse.ArgumentParser:
         help="where crops are cut and recoloured; auto: on a CUDA device, whose memory then holds all photos",
     )
     parser.add_argument("--threads", type=int, help="CPU threads of the training process")
+    parser.add_argument(
+        "--teacher-threads",
+        type=int,
+        default=0,
+        help="threads that ask the teachers about the batches to come; 0: asked in the step itself",
+    )
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
     parser.add_argument(
         "--stop-after", type=int, metavar="STEPS", help="stop early; the schedule stays the same"
@@ -106,6 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
         teachers=args.teacher,
         device_crops=args.crops == "device" or (args.crops == "auto" and args.device.startswith("cuda")),
         workers=args.workers,
+        teacher_threads=args.teacher_threads,
     )
     trainer.run(stop_after=args.stop_after)
 

@@ -27,7 +27,8 @@ from .losses.priors import prior_tensor
 from .losses.ranking import RankingLoss
 from .models.featherface import build_model
 from .optimisation import freeze_statistics, learning_rate, make_optimizer, train_only
-from .teachers import Ensemble
+from .teachers import Ensemble, Lesson
+from .teachers.ahead import ahead
 
 __all__ = ["Trainer"]
 
@@ -57,6 +58,9 @@ class Trainer:
         Cut crops on the device, from photos in its memory, see `DeviceCrops`.
     workers : int
         Loader processes, where crops are cut on the CPU.
+    teacher_threads : int
+        Ask the teachers about the batches to come in as many threads; 0 asks in the step itself. The
+        result is the same.
     """
 
     def __init__(
@@ -71,7 +75,9 @@ class Trainer:
         teachers: Sequence[Path] = (),
         device_crops: bool = False,
         workers: int = 0,
+        teacher_threads: int = 0,
     ) -> None:
+        self.teacher_threads = teacher_threads
         self.settings, self.data, self.folder, self.device, self.workers = (
             settings,
             data,
@@ -164,12 +170,24 @@ class Trainer:
             start=start,
         )
 
-    def train_step(self, batch: Batch) -> dict[str, Tensor]:
-        """Make one optimisation step and return its losses."""
+    def _ask(self, batch: Batch) -> Lesson | None:
+        if self.teacher is None:
+            return None
+        # autocast holds for one thread only
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
+            return self.teacher(batch.normalised())
+
+    def _taught(self, epoch: int, start: int) -> Iterator[tuple[Batch, Lesson | None]]:
+        batches = (batch.to(self.device) for batch in self._batches(epoch, start))
+        if self.teacher is None or not self.teacher_threads:
+            return ((batch, self._ask(batch)) for batch in batches)
+        return ahead(self._ask, batches, self.teacher_threads)
+
+    def train_step(self, batch: Batch, lesson: Lesson | None) -> dict[str, Tensor]:
+        """Make one optimisation step on a batch, and on what teachers say about it; return its losses."""
         s = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(s, self.step, self.total_steps)
-        batch = batch.to(self.device)
         images = batch.normalised()
         side = images.shape[-1]
         priors = prior_tensor(side, side, self.device)
@@ -194,8 +212,8 @@ class Trainer:
             spare=s.loss.spare,
         )
         with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bf16):
-            if self.teacher is not None:
-                lesson, d = self.teacher(images), s.distillation
+            if lesson is not None:
+                d = s.distillation
                 if lesson.outputs is not None:
                     parts["distillation"] = distillation_loss(outputs, corners, lesson.outputs, matches, d)
                 if lesson.found is not None:
@@ -270,8 +288,8 @@ class Trainer:
             while self.step < end:
                 epoch, start = divmod(self.step, self.steps_per_epoch)
                 began, seen, crops, sums = time.monotonic(), 0, 0, {}
-                for batch in self._batches(epoch, start):
-                    for name, value in self.train_step(batch).items():
+                for batch, lesson in self._taught(epoch, start):
+                    for name, value in self.train_step(batch, lesson).items():
                         sums[name] = sums.get(name, 0.0) + value
                     seen += 1
                     crops += len(batch.images)

@@ -11,6 +11,7 @@ from featherface_training.data.loader import epoch_batches  # noqa: E402
 from featherface_training.losses.matching import match  # noqa: E402
 from featherface_training.losses.multitask import LossSettings  # noqa: E402
 from featherface_training.optimisation import learning_rate  # noqa: E402
+from featherface_training.teachers.ahead import ahead  # noqa: E402
 from featherface_training.trainer import Trainer  # noqa: E402
 
 SETTINGS = TrainSettings(model="nano", epochs=4, batch=4, sizes=(64,), warmup_steps=2, bf16=False)
@@ -215,6 +216,47 @@ def test_two_detectors_answer_for_small_and_for_large_faces(mixture, peers, tmp_
     # nobody is to answer for a face so large when YuNet is alone
     assert logged[0] > 0
     assert logged[1] == 0
+
+
+def test_teachers_asked_ahead_teach_the_same(mixture, peers, tmp_path):
+    teachers = [peers.make_with_levels("yunet"), peers.make_with_levels("centerface")]
+    distillation = {"answers_weight": 1.0, "answers_up_to": 16, "large_answers_from": 1}
+    settings = TrainSettings.from_dict({**SETTINGS.to_dict(), "bf16": True, "distillation": distillation})
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for ahead in (0, 1, 2):
+            trainer = Trainer(
+                settings, mixture, tmp_path / str(ahead), CPU, teachers=teachers, teacher_threads=ahead
+            )
+            # an epoch has fewer batches: the last ones, with none behind them, are trained on, too
+            trainer.run(stop_after=trainer.steps_per_epoch + 1)
+    finally:
+        torch.set_num_threads(threads)
+    logs = [(tmp_path / str(ahead) / "log.jsonl").read_text().splitlines() for ahead in (0, 1, 2)]
+    assert [len(log) for log in logs] == [2, 2, 2]
+    asked = weights(tmp_path / "0" / "last.pt")["training_state_dict"]
+    for ahead in (1, 2):
+        for name, value in weights(tmp_path / str(ahead) / "last.pt")["training_state_dict"].items():
+            assert torch.equal(value, asked[name]), name
+
+
+def test_what_fails_ahead_is_raised_in_its_turn():
+    def inverse(number):
+        return 1 / number
+
+    found = ahead(inverse, [1, 2, 0, 4], 3)
+    assert [next(found), next(found)] == [(1, 1.0), (2, 0.5)]
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+
+
+def test_no_more_than_the_threads_are_read_ahead():
+    read = []
+    found = ahead(str, (read.append(i) or i for i in range(9)), 2)
+    assert next(found) == (0, "0")
+    assert read == [0, 1, 2]
+    assert [item for item, _ in found] == list(range(1, 9))
 
 
 def test_the_rate_warms_up_and_falls_to_a_hundredth():
