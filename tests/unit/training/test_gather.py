@@ -38,9 +38,10 @@ def command(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
 
-    def run(*sources):
+    def run(*sources, more=()):
         return main(
             [str(tmp_path / source) for source in sources]
+            + [str(tmp_path / part) if "/" in part else part for part in more]
             + ["--wider", str(tmp_path / "wider"), "--labels", str(labels)]
             + ["--output", str(tmp_path / "more")]
         )
@@ -74,6 +75,58 @@ def test_they_are_read_with_widers_labels(command, tmp_path):
     assert [photo.name for _, photo in pairs] == ["0--Parade/b.jpg", "9--Press/c.jpg"]
     assert [path.read_bytes() for path, _ in pairs] == [B, C]
     assert pairs[0][1].boxes.tolist() == [[1, 2, 31, 42]] * 2
+
+
+def size(folder, name, width, height):
+    folder.mkdir(exist_ok=True)
+    written = f"<annotation><size><width>{width}</width><height>{height}</height></size></annotation>"
+    (folder / f"{name}.xml").write_text(written)
+
+
+def test_stretched_photos_are_made_as_they_were(command, tmp_path, capsys):
+    size(tmp_path / "sizes", "d", 1024, 48)
+    size(tmp_path / "sizes", "c", 1024, 8)
+    (tmp_path / "stretched").mkdir()
+    corner = Image.new("L", (96, 96), 20)
+    corner.paste(220, (48, 48, 96, 96))
+    corner.save(tmp_path / "stretched" / "d.jpg", quality=95)
+    Image.new("L", (96, 96), 90).save(tmp_path / "stretched" / "c.jpg")
+    more = ["--stretched", "./stretched", "--sizes", "./sizes"]
+    assert command("points", more=more) == 0
+    # whoever has it as it was goes first
+    assert (tmp_path / "more/9--Press/c.jpg").read_bytes() == C
+    with Image.open(tmp_path / "more/9--Press/d.jpg") as image:
+        assert image.size == (1024, 48)
+        shades = [image.convert("L").getpixel(at) for at in ((256, 12), (768, 12), (256, 36), (768, 36))]
+    assert shades == pytest.approx([20, 20, 20, 220], abs=6)
+    assert "stretched: 1 photos" in capsys.readouterr().out
+
+
+def test_a_stretched_photo_of_unknown_size_is_told(command, tmp_path, capsys):
+    (tmp_path / "stretched").mkdir()
+    (tmp_path / "stretched" / "d.jpg").write_bytes(photo(5, 96))
+    (tmp_path / "sizes").mkdir()
+    more = ["--stretched", "./stretched"]
+    for rest, message in (
+        ([], "--stretched needs --sizes"),
+        (["--sizes", "./sizes"], "expected d.xml among the sizes"),
+    ):
+        with pytest.raises(SystemExit):
+            command("points", more=more + rest)
+        assert message in capsys.readouterr().err
+    (tmp_path / "sizes" / "d.xml").write_text("<annotation/>")
+    with pytest.raises(SystemExit):
+        command("points", more=[*more, "--sizes", "./sizes"])
+    assert "expected <size> with <width> and <height>" in capsys.readouterr().err
+
+
+def test_half_a_stretched_photo_is_left_where_it_is(command, tmp_path, capsys):
+    size(tmp_path / "sizes", "d", 1024, 48)
+    (tmp_path / "stretched").mkdir()
+    (tmp_path / "stretched" / "d.jpg").write_bytes(photo(5, 96)[:200])
+    assert command("points", more=["--stretched", "./stretched", "--sizes", "./sizes"]) == 0
+    assert "stretched: 0 photos, 1 more are no pictures" in capsys.readouterr().out
+    assert not (tmp_path / "more/9--Press/d.jpg").exists()
 
 
 def test_a_folder_that_is_none_is_named_before_anything_is_copied(command, tmp_path, capsys):
