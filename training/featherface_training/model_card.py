@@ -88,8 +88,9 @@ def model_card(title: str, configuration: dict[str, Any]) -> str:
         before += f" The weights are a mean: {shares}."
     if "ranking" in training:
         fitted = training["ranking"]
-        counts = {"WIDER": fitted["photos"], **fitted["extra"]}
-        photos = " and ".join(f"{count:,} photos of {name}" for name, count in counts.items())
+        photos = f"{fitted['photos']:,} photos of WIDER"
+        if others := [f"{count:,} of `{name}`" for name, count in fitted["extra"].items()]:
+            photos += f" and, of the other sets, {' and '.join(others)}"
         sizes = " and ".join(_size(size) for size in fitted["sizes"])
         before += (
             " The two layers before the class outputs were fitted afterwards to the average precision on "
