@@ -76,7 +76,7 @@ def draw_learning(runs: dict[str, Path], output: Path) -> None:
             points = [(entry["step"], entry[key]) for entry in log if key in entry]
             if points:
                 # by number: a run that lacks a loss must not shift the others' colours
-                lines[name] = axes.plot(*zip(*points, strict=True), color=f"C{index}")[0]
+                lines[name] = axes.plot(*zip(*points, strict=True), color=f"C{index}", marker=".")[0]
         axes.set(title=key, xlabel="step", yscale="log")
         for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
             set_formatter("{x:g}")
