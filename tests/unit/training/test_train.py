@@ -225,19 +225,19 @@ def test_teachers_asked_ahead_teach_the_same(mixture, peers, tmp_path):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for ahead in (0, 1, 2):
+        for asking in (0, 1, 2):
             trainer = Trainer(
-                settings, mixture, tmp_path / str(ahead), CPU, teachers=teachers, teacher_threads=ahead
+                settings, mixture, tmp_path / str(asking), CPU, teachers=teachers, teacher_threads=asking
             )
             # an epoch has fewer batches: the last ones, with none behind them, are trained on, too
             trainer.run(stop_after=trainer.steps_per_epoch + 1)
     finally:
         torch.set_num_threads(threads)
-    logs = [(tmp_path / str(ahead) / "log.jsonl").read_text().splitlines() for ahead in (0, 1, 2)]
+    logs = [(tmp_path / str(asking) / "log.jsonl").read_text().splitlines() for asking in (0, 1, 2)]
     assert [len(log) for log in logs] == [2, 2, 2]
     asked = weights(tmp_path / "0" / "last.pt")["training_state_dict"]
-    for ahead in (1, 2):
-        for name, value in weights(tmp_path / str(ahead) / "last.pt")["training_state_dict"].items():
+    for asking in (1, 2):
+        for name, value in weights(tmp_path / str(asking) / "last.pt")["training_state_dict"].items():
             assert torch.equal(value, asked[name]), name
 
 
