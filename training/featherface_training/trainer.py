@@ -174,14 +174,20 @@ class Trainer:
         if self.teacher is None:
             return None
         # autocast holds for one thread only
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
+        with self._autocast():
             return self.teacher(batch.normalised())
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16)
 
     def _taught(self, epoch: int, start: int) -> Iterator[tuple[Batch, Lesson | None]]:
         batches = (batch.to(self.device) for batch in self._batches(epoch, start))
         if self.teacher is None or not self.teacher_threads:
             return ((batch, self._ask(batch)) for batch in batches)
-        return ahead(self._ask, batches, self.teacher_threads)
+        # All threads share the weights that autocast keeps cast, and who leaves a thread's outermost block
+        # drops them: in the middle of a step, the gradients of shared weights would be summed in another way.
+        # So these threads never leave it.
+        return ahead(self._ask, batches, self.teacher_threads, self._autocast().__enter__)
 
     def train_step(self, batch: Batch, lesson: Lesson | None) -> dict[str, Tensor]:
         """Make one optimisation step on a batch, and on what teachers say about it; return its losses."""
@@ -192,7 +198,7 @@ class Trainer:
         side = images.shape[-1]
         priors = prior_tensor(side, side, self.device)
         parts: dict[str, Tensor] = {}
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bf16):
+        with self._autocast():
             levels = self.model.features(images)
             outputs = self.model.predict(levels)
         corners = decode_boxes(outputs[1].float(), priors)
@@ -211,7 +217,7 @@ class Trainer:
             outside=s.loss.outside,
             spare=s.loss.spare,
         )
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=s.bf16):
+        with self._autocast():
             if lesson is not None:
                 d = s.distillation
                 if lesson.outputs is not None:

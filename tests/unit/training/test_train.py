@@ -1,4 +1,5 @@
 import json
+import threading
 
 import pytest
 
@@ -239,6 +240,22 @@ def test_teachers_asked_ahead_teach_the_same(mixture, peers, tmp_path):
     for asking in (1, 2):
         for name, value in weights(tmp_path / str(asking) / "last.pt")["training_state_dict"].items():
             assert torch.equal(value, asked[name]), name
+
+
+def test_threads_that_ask_leave_the_cast_weights_of_the_step_alone(mixture, peers, tmp_path, monkeypatch):
+    dropped_by = []
+    drop = torch.clear_autocast_cache
+
+    def noted():
+        dropped_by.append(threading.current_thread())
+        drop()
+
+    monkeypatch.setattr(torch, "clear_autocast_cache", noted)
+    distillation = {"answers_weight": 1.0, "answers_up_to": 16}
+    settings = TrainSettings.from_dict({**SETTINGS.to_dict(), "bf16": True, "distillation": distillation})
+    teachers = [peers.make_with_levels("yunet")]
+    Trainer(settings, mixture, tmp_path, CPU, teachers=teachers, teacher_threads=2).run(stop_after=2)
+    assert set(dropped_by) == {threading.main_thread()}
 
 
 def test_what_fails_ahead_is_raised_in_its_turn():

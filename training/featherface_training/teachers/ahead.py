@@ -12,7 +12,10 @@ Result = TypeVar("Result")
 
 
 def ahead(
-    ask: Callable[[Item], Result], items: Iterable[Item], threads: int
+    ask: Callable[[Item], Result],
+    items: Iterable[Item],
+    threads: int,
+    prepare: Callable[[], object] | None = None,
 ) -> Iterator[tuple[Item, Result]]:
     """Call a function on items, in threads, some of them before they are asked for.
 
@@ -24,6 +27,8 @@ def ahead(
         Read in the caller's thread, at most `threads` of them more than are yielded.
     threads : int
         At least 1.
+    prepare : callable, optional
+        Called in each thread before it asks anything.
 
     Yields
     ------
@@ -35,7 +40,7 @@ def ahead(
     Exception
         What `ask` raises, when its item's turn comes.
     """
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="teachers")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="teachers", initializer=prepare)
     asked: deque[tuple[Item, Future[Result]]] = deque()
     try:
         for item in items:
