@@ -50,6 +50,22 @@ def mixture(packed):
     return Mixture(packed)
 
 
+@pytest.fixture(scope="session")
+def trained_looking():
+    """Make a model whose BN statistics are not the identity, so that a lost or folded BN would show."""
+    torch = pytest.importorskip("torch")
+    from featherface_training.models import build_model
+
+    def make(name):
+        torch.manual_seed(3)
+        model = build_model(name).train()
+        with torch.no_grad():
+            model(torch.randn(4, 3, 96, 96) * 60)
+        return model.eval()
+
+    return make
+
+
 class PeerNetworks:
     """Detectors by others, whose outputs are constants written by hand: one face of 0.9 in 64x64 pixels."""
 

@@ -15,17 +15,8 @@ from featherface_training.initialise import InitialisationError, initialise_back
 from featherface_training.models import EXPECTED_PARAMETERS, build_model  # noqa: E402
 
 
-def trained_looking(name):
-    """A model whose BN statistics are not the identity, so that a lost or folded BN would show."""
-    torch.manual_seed(3)
-    model = build_model(name).train()
-    with torch.no_grad():
-        model(torch.randn(4, 3, 96, 96) * 60)
-    return model.eval()
-
-
 @pytest.fixture(scope="module", params=["v1", "nano"])
-def exported(request, tmp_path_factory):
+def exported(request, trained_looking, tmp_path_factory):
     model = trained_looking(request.param)
     path = tmp_path_factory.mktemp("export") / "model.onnx"
     export_onnx(model, path)
@@ -109,7 +100,7 @@ def test_a_folded_detector_gives_back_the_same_backbone(tmp_path):
                 torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=1e-3)
 
 
-def test_a_model_can_start_from_the_backbone_of_the_other(tmp_path):
+def test_a_model_can_start_from_the_backbone_of_the_other(trained_looking, tmp_path):
     source, target, path = trained_looking("v1"), build_model("nano"), tmp_path / "v1.pt"
     before = {key: value.clone() for key, value in target.state_dict().items()}
     averaged = AveragedModel(source, 0.9)

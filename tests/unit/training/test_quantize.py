@@ -1,23 +1,18 @@
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 from featherface_training import quantize as quantisation  # noqa: E402
 from featherface_training.export import export_onnx  # noqa: E402
-from featherface_training.models import build_model  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def nano(tmp_path_factory):
-    torch.manual_seed(3)
-    model = build_model("nano").train()
-    with torch.no_grad():
-        model(torch.randn(4, 3, 96, 96) * 60)
+def nano(trained_looking, tmp_path_factory):
     path = tmp_path_factory.mktemp("fp32") / "nano.onnx"
-    export_onnx(model.eval(), path)
+    export_onnx(trained_looking("nano"), path)
     return path
 
 
