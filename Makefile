@@ -1,4 +1,4 @@
-# Needs Python 3.11+ and make, nothing else. PYTHON names the interpreter to build the environment with.
+# Needs Python 3.11 to 3.14 and make, nothing else. PYTHON names the interpreter to build the environment with.
 PYTHON ?= python3
 VENV   ?= .venv
 PORT   ?= 8080
@@ -54,7 +54,7 @@ $(TOOLS)/%/.installed: requirements/tools/%.lock $(UV)
 	@touch $@
 
 $(UV):
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "FeatherFace needs Python 3.11 or later; set PYTHON=...")'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14) and "the packages in requirements/ are built for Python 3.11 to 3.14, this is %d.%d: set PYTHON=python3.13, say" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
 

@@ -65,6 +65,12 @@ def command(subparsers: Any) -> None:
     parser.add_argument(
         "--input-size", type=int, metavar="PIXELS", help="long side of the model's input, 320 to 1024"
     )
+    parser.add_argument(
+        "--mirror",
+        action="store_true",
+        default=None,
+        help="look at each photo in the mirror, too: more faces, twice the time",
+    )
     parser.add_argument("--confidence", type=float, metavar="0..1", help="drop faces below it")
     parser.add_argument(
         "--timeout", type=float, default=60.0, metavar="SECONDS", help="per photo (default %(default)g)"
@@ -141,6 +147,7 @@ def _config(args: argparse.Namespace) -> Any:
                 "model": args.model,
                 "precision": args.precision,
                 "input_size": args.input_size,
+                "mirror": args.mirror,
                 "confidence_threshold": args.confidence,
             },
         ),

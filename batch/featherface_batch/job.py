@@ -43,6 +43,7 @@ _LOGGER: Final = logging.getLogger(__name__)
 _COMPARED_SETTINGS: Final = (
     "input_size",
     "fit",
+    "mirror",
     "confidence_threshold",
     "nms_threshold",
     "max_detections",

@@ -25,6 +25,7 @@ def command(subparsers: Any) -> None:
     )
     parser.add_argument("--peer", action="append", type=Path, default=[], help="an ONNX file to compare with")
     parser.add_argument("--size", type=int, default=640, help="long side in pixels (default %(default)s)")
+    parser.add_argument("--mirror", action="store_true", help="in the second table, look at photos twice")
     parser.add_argument("--threads", type=int, default=1, help="threads of a session (default %(default)s)")
     parser.add_argument(
         "--rounds", type=int, default=30, help="interleaved runs of each (default %(default)s)"
@@ -50,7 +51,9 @@ def run(args: argparse.Namespace) -> int:
         photos = [path.read_bytes() for path in args.photos] or [made_photo()]
         contest = network_contest(models, args.peer, shape=shape, threads=args.threads, rounds=args.rounds)
         rounds = max(2, args.rounds // 3)
-        stages = photo_stages(models, photos, size=args.size, threads=args.threads, rounds=rounds)
+        stages = photo_stages(
+            models, photos, size=args.size, threads=args.threads, rounds=rounds, mirror=args.mirror
+        )
     except (FeatherFaceError, OSError, ValueError) as error:
         print(f"featherface benchmark: {error}", file=sys.stderr)
         return 2
@@ -61,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
     for row in contest:
         print(f"  {row.name:24} {row.median:8.1f} ms   {row.median / first:5.2f}x {contest[0].name}")
     what = f"{len(photos)} photos" if args.photos else "a made photo of 1280x960"
-    print(f"\na photo's way at long side {args.size}, median over {what}")
+    look = ", each seen twice" if args.mirror else ""
+    print(f"\na photo's way at long side {args.size}, median over {what}{look}")
     print(f"  {'model':24} {'decode':>8} {'resize':>8} {'infer':>8}   photos/s")
     for stage in stages:
         print(

@@ -135,18 +135,25 @@ def network_contest(
     return _interleave(contestants, rounds)
 
 
-def _detector(model: str, threads: int) -> Detector:
+def _detector(model: str, threads: int, *, mirror: bool = False) -> Detector:
     name, _, precision = model.partition(":")
-    return Detector.load(settings=Settings(model=name, precision=precision or "fp32", threads=threads))
+    precision = precision or "fp32"
+    return Detector.load(settings=Settings(model=name, precision=precision, mirror=mirror, threads=threads))
 
 
 def photo_stages(
-    models: Sequence[str], photos: Sequence[bytes], *, size: int, threads: int, rounds: int
+    models: Sequence[str],
+    photos: Sequence[bytes],
+    *,
+    size: int,
+    threads: int,
+    rounds: int,
+    mirror: bool = False,
 ) -> list[Stages]:
     """Time a photo's way through the deployed path: decode, resize, network and postprocessing."""
     result = []
     for model in models:
-        detector = _detector(model, threads)
+        detector = _detector(model, threads, mirror=mirror)
         limits = detector.settings.image_limits
         options = DetectOptions(input_size=size)
         decoding: list[float] = []

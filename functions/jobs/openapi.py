@@ -49,6 +49,10 @@ SCHEMAS: Final[Mapping[str, Any]] = {
                         "type": ["integer", "string"],
                         "description": 'A count, or a part such as "5%".',
                     },
+                    "mirror": {
+                        "type": "boolean",
+                        "description": "A second look at each photo, in the mirror: more faces.",
+                    },
                     "retry_errors": {"type": "boolean"},
                     "limit": {
                         "type": "integer",

@@ -15,7 +15,8 @@ FORMATS: Final = ("jsonl", "coco", "parquet", "yolo", "voc", "label-studio", "wi
 
 _MEMBERS: Final = ("source", "output", "formats", "options")
 _MODEL: Final = ("model", "precision")
-_OPTIONS: Final = (*_MODEL, "input_size", "confidence_threshold", "max_errors", "retry_errors", "limit")
+_SWITCHES: Final = {"mirror": "--mirror", "retry_errors": "--retry-errors"}
+_OPTIONS: Final = (*_MODEL, "input_size", "confidence_threshold", "max_errors", "limit", *_SWITCHES)
 
 
 class JobRequest(NamedTuple):
@@ -84,9 +85,7 @@ def command_line(request: JobRequest) -> list[str]:
     for name, flag in flags.items():
         if name in request.options:
             arguments += [flag, str(request.options[name])]
-    if request.options.get("retry_errors"):
-        arguments.append("--retry-errors")
-    return arguments
+    return arguments + [flag for name, flag in _SWITCHES.items() if request.options.get(name)]
 
 
 def _address(name: str, value: object, bucket: str, prefix: str) -> str:
@@ -111,8 +110,9 @@ def _options(options: object) -> dict[str, Any]:
         Settings(**{name: options[name] for name in _MODEL if name in options})
     except ConfigurationError as error:
         raise InvalidOptionError(str(error)) from error
-    if not isinstance(options.get("retry_errors", False), bool):
-        raise InvalidOptionError(f"retry_errors must be true or false; got {options['retry_errors']!r}")
+    for name in _SWITCHES:
+        if not isinstance(options.get(name, False), bool):
+            raise InvalidOptionError(f"{name} must be true or false; got {options[name]!r}")
     errors = options.get("max_errors", 0)
     percent = isinstance(errors, str) and errors.endswith("%") and errors[:-1].isdecimal()
     if not percent and not _is_count(errors, 0):

@@ -134,6 +134,12 @@ def _add_detect(subparsers: Any) -> None:
     parser.add_argument("--device", help="auto, cpu, cuda or tensorrt")
     parser.add_argument("--input-size", type=int, metavar="PIXELS", help="320 to 1024 in steps of 32")
     parser.add_argument("--fit", help="long_side or square")
+    parser.add_argument(
+        "--mirror",
+        action="store_true",
+        default=None,
+        help="look at each photo in the mirror, too: more faces, twice the time",
+    )
     parser.add_argument("--confidence", type=float, metavar="P", help="drop faces below it, 0 to 1")
     parser.add_argument("--max-detections", type=int, metavar="N", help="at most so many faces per photo")
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write annotated pictures there, as PNG")
@@ -152,6 +158,7 @@ def _detect(arguments: argparse.Namespace) -> int:
             "device": arguments.device,
             "input_size": arguments.input_size,
             "fit": arguments.fit,
+            "mirror": arguments.mirror,
             "confidence_threshold": arguments.confidence,
             "max_detections": arguments.max_detections,
         },

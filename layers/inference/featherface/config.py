@@ -50,6 +50,8 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "max_image_pixels": (1, PILLOW_PIXEL_LIMIT),
 }
 _REALS: Final = ("confidence_threshold", "nms_threshold")
+_SWITCHES: Final = ("mirror",)
+_SAID: Final[Mapping[str, bool]] = {"true": True, "1": True, "false": False, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class Settings:
         Pixels along the longer side of the model's input: 320 to 1024 in steps of 32.
     fit : {"long_side", "square"}
         Pad to the next multiples of 32, or to input_size x input_size.
+    mirror : bool
+        Look at each photo in the mirror, too: twice the network's time, for more faces found.
     batch_size : int
         Photos per run on a GPU, 1 to 8. On the CPU photos always run alone: it is faster there, and a photo's
         result cannot depend on its neighbours.
@@ -97,6 +101,7 @@ class Settings:
     device: str = "auto"
     input_size: int = 640
     fit: Fit = "long_side"
+    mirror: bool = False
     batch_size: int = 8
     threads: int = 0
     confidence_threshold: float = 0.5
@@ -207,6 +212,10 @@ def _check(name: str, value: object) -> None:
         if value not in _CHOICES[name]:
             raise ConfigurationError(f"{name} must be one of {', '.join(_CHOICES[name])}; got {value!r}")
         return
+    if name in _SWITCHES:
+        if not isinstance(value, bool):
+            raise ConfigurationError(f"{name} must be true or false; got {value!r}")
+        return
     wanted = int | float if name in _REALS else int
     low, high = _RANGES[name]
     if isinstance(value, bool) or not isinstance(value, wanted):
@@ -225,6 +234,9 @@ def _check(name: str, value: object) -> None:
 def _parse(name: str, text: str) -> Any:
     if name in _CHOICES:
         return text.strip().lower()
+    if name in _SWITCHES:
+        # What is neither is refused with the other values, as it was written.
+        return _SAID.get(text.strip().lower(), text)
     try:
         return float(text) if name in _REALS else int(text)
     except ValueError:

@@ -14,6 +14,7 @@ from featherface.config import MAX_BATCH, DetectOptions, Settings, load_settings
 from featherface.detections import Detections
 from featherface.errors import ImageError
 from featherface.images import decode
+from featherface.mirror import averaged, mirrored
 from featherface.packages import load_manifest
 from featherface.postprocess import read_outputs
 from featherface.resize import Bucket, Transform, plan, to_model_input
@@ -272,6 +273,8 @@ class Detector:
             # alone, a photo's pixels are its batch: stacking them would copy some megabytes
             batch = chunk[0].pixels[np.newaxis] if step == 1 else np.stack([image.pixels for image in chunk])
             outputs = self._session.run(batch)
+            if settings.mirror:
+                outputs = averaged(outputs, self._session.run(mirrored(batch)), chunk[0].bucket)
             for row, image in enumerate(chunk):
                 one = (outputs[0][row], outputs[1][row], outputs[2][row])
                 results.append(read_outputs(one, image.transform, settings))

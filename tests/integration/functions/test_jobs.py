@@ -150,6 +150,7 @@ SOURCE = f"s3://{PHOTOS}/a"
         ({"source": SOURCE, "options": {"input_size": 1}}, 422, "invalid_option"),
         ({"source": SOURCE, "options": {"max_errors": "many"}}, 422, "invalid_option"),
         ({"source": SOURCE, "options": {"retry_errors": 1}}, 422, "invalid_option"),
+        ({"source": SOURCE, "options": {"mirror": "yes"}}, 422, "invalid_option"),
         ({"source": SOURCE, "options": {"limit": 0}}, 422, "invalid_option"),
         ({"source": SOURCE, "options": {"limit": True}}, 422, "invalid_option"),
         ({"source": SOURCE, "options": {"shell": "rm"}}, 422, "invalid_option"),
@@ -177,6 +178,7 @@ def test_every_job_s_command_line_is_one_that_the_batch_package_reads() -> None:
             "input_size": 960,
             "confidence_threshold": 0.3,
             "max_errors": "5%",
+            "mirror": True,
             "retry_errors": True,
             "limit": 500,
         },
@@ -189,6 +191,7 @@ def test_every_job_s_command_line_is_one_that_the_batch_package_reads() -> None:
     assert arguments.output == request.output
     assert (arguments.model, arguments.precision) == ("v1", "int8")
     assert (arguments.input_size, arguments.confidence) == (960, 0.3)
+    assert arguments.mirror
     assert arguments.retry_errors
     assert arguments.limit == 500
     assert ErrorLimit.parse(arguments.max_errors)

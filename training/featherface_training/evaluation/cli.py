@@ -50,6 +50,7 @@ def command(subparsers: Any) -> None:
         "--size", type=parse_size, default=640, help="long side in pixels, or 'original' (default 640)"
     )
     parser.add_argument("--square", action="store_true", help="pad to a square of --size")
+    parser.add_argument("--mirror", action="store_true", help="our models look at each photo twice")
     parser.add_argument("--threads", type=int, default=0, help="threads of the session (default: all)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(func=run, extra="evaluation")
@@ -73,13 +74,16 @@ def run(args: argparse.Namespace) -> int:
             photos = of_events(photos, events, others=not args.event)
         rows = []
         for model in args.model or ["v1", "nano"]:
-            detect = open_detector(model, args.size, square=args.square, threads=args.threads)
+            detect = open_detector(
+                model, args.size, square=args.square, mirror=args.mirror, threads=args.threads
+            )
             curves = evaluate(predict(detect, photos), truth)
             rows.append(
                 {
                     "model": Path(model).name,
                     "photos": len(photos),
                     "size": args.size,
+                    "mirror": args.mirror,
                     **{d: round(curves[d].average_precision, 4) for d in DIFFICULTIES},
                     "faces": {d: curves[d].faces for d in DIFFICULTIES},
                 }
@@ -91,8 +95,9 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(rows, indent=2))
         return 0
     faces = rows[0]["faces"]
+    look = ", mirrored too" if args.mirror else ""
     counted = ", ".join(f"{d} {faces[d]}" for d in DIFFICULTIES)
-    print(f"WIDER FACE val, {len(photos)} photos, size {args.size}; faces that count: {counted}")
+    print(f"WIDER FACE val, {len(photos)} photos, size {args.size}{look}; faces that count: {counted}")
     for row in rows:
         print(f"{row['model']:28} " + " / ".join(f"{row[d]:.4f}" for d in DIFFICULTIES))
     return 0

@@ -142,12 +142,16 @@ def _is_ours(path: Path) -> bool:
 
 
 def open_detector(
-    model: str, size: Size, *, square: bool = False, threads: int = 0
+    model: str, size: Size, *, square: bool = False, mirror: bool = False, threads: int = 0
 ) -> Callable[[bytes], ScoredBoxes]:
-    """Open `model` by name or path; an `.onnx` that is not FeatherFace's is taken for a peer's."""
+    """Open `model` by name or path; an `.onnx` that is not FeatherFace's is taken for a peer's.
+
+    A peer is shown photos as they are: `square` and `mirror` are settings of our detectors.
+    """
     path = Path(model)
     if model not in ("nano", "v1") and not path.is_file():
         raise EvaluationError(f"expected 'v1', 'nano' or the path of a model, got {model!r}")
     if path.suffix == ".onnx" and not _is_ours(path):
         return peer_detector(path, size, threads=threads)
-    return featherface_detector(model, size, square=square, settings=replace(CUSTOMARY, threads=threads))
+    settings = replace(CUSTOMARY, mirror=mirror, threads=threads)
+    return featherface_detector(model, size, square=square, settings=settings)

@@ -1,0 +1,80 @@
+"""A second look at each photo, in the mirror: twice the work for more faces found.
+
+What the network says of a photo and of its mirror image is averaged prior by prior, before anything is
+decoded or suppressed. The priors lie symmetrically in every input, for its sides are multiples of the
+coarsest stride, so each has its counterpart in the mirror.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from featherface.priors import LEVELS
+from featherface.resize import Bucket
+from featherface.runtime import Outputs
+
+__all__ = ["averaged", "mirrored"]
+
+# Left and right eye, nose, left and right corner of the mouth: in the mirror left is right.
+_LANDMARKS: Final = (1, 0, 2, 4, 3)
+
+
+def mirrored(batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return inputs of the network as a mirror shows them.
+
+    Parameters
+    ----------
+    batch : ndarray of float32, shape (N, 3, H, W)
+
+    Returns
+    -------
+    ndarray of float32, same shape
+        Its own memory, in C order.
+    """
+    return np.ascontiguousarray(batch[..., ::-1])
+
+
+def averaged(outputs: Outputs, of_mirrored: Outputs, bucket: Bucket) -> Outputs:
+    """Return the mean of what the network says of inputs and of their mirror images.
+
+    Parameters
+    ----------
+    outputs, of_mirrored : tuple of ndarray of float32, shapes (N, P, 2), (N, P, 4) and (N, P, 10)
+        Class logits, box regressions and landmark regressions, in the order of
+        `featherface.priors.make_priors`.
+    bucket : tuple of int
+        Height and width of the input in pixels, multiples of 32.
+
+    Returns
+    -------
+    tuple of ndarray of float32, same shapes
+        In the frame of the inputs, not of the mirror.
+    """
+    order = _counterparts(*bucket)
+    logits, boxes, landmarks = (output[:, order] for output in of_mirrored)
+    boxes[..., 0] *= -1
+    points = landmarks.reshape(*landmarks.shape[:-1], len(_LANDMARKS), 2)[..., _LANDMARKS, :]
+    points[..., 0] *= -1
+    there = (logits, boxes, points.reshape(landmarks.shape))
+    half = np.float32(0.5)
+    first, second, third = (half * (ours + theirs) for ours, theirs in zip(outputs, there, strict=True))
+    return first, second, third
+
+
+# As many as `make_priors` keeps.
+@lru_cache(maxsize=64)
+def _counterparts(height: int, width: int) -> npt.NDArray[np.intp]:
+    """Return for each prior the index of the one that lies where the mirror shows it."""
+    levels, start = [], 0
+    for stride, sides in LEVELS:
+        shape = (height // stride, width // stride, len(sides))
+        level = np.arange(start, start + np.prod(shape)).reshape(shape)
+        levels.append(level[:, ::-1].reshape(-1))
+        start += level.size
+    order = np.concatenate(levels)
+    order.flags.writeable = False
+    return order
