@@ -31,7 +31,13 @@ class Alarms:
 
 
 def count_alarms(
-    model: str, photos: dict[Path, Animals], *, size: int = 640, confidence: float = 0.5, threads: int = 0
+    model: str,
+    photos: dict[Path, Animals],
+    *,
+    size: int = 640,
+    confidence: float = 0.5,
+    mirror: bool = False,
+    threads: int = 0,
 ) -> Alarms:
     """Search photos of animals for faces.
 
@@ -44,6 +50,8 @@ def count_alarms(
         Long side in pixels.
     confidence : float
         What a finding needs to count.
+    mirror : bool
+        Whether our models look at each photo twice.
     threads : int
         Of the session; 0 for all.
 
@@ -52,7 +60,7 @@ def count_alarms(
     EvaluationError
         The model is none that can be opened.
     """
-    detect = open_detector(model, size, threads=threads)
+    detect = open_detector(model, size, mirror=mirror, threads=threads)
     alarms = 0
     for path, animals in tqdm(photos.items(), desc=Path(model).name, unit="photo", disable=None):
         found = corners(detect(path.read_bytes()))
@@ -71,6 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", action="append", required=True, help="v1, nano, or a path; repeat")
     parser.add_argument("--size", type=int, default=640, help="long side in pixels (default 640)")
     parser.add_argument("--confidence", type=float, default=0.5, help="least confidence (default 0.5)")
+    parser.add_argument("--mirror", action="store_true", help="our models look at each photo twice")
     parser.add_argument("--threads", type=int, default=0, help="threads of the session (default: all)")
     args = parser.parse_args(arguments)
     known = read_animals(args.animals)
@@ -78,7 +87,14 @@ def main(arguments: list[str] | None = None) -> None:
     if not photos:
         parser.error(f"none of the photos in {args.photos} is in {args.animals}")
     for model in args.model:
-        alarms = count_alarms(model, photos, size=args.size, confidence=args.confidence, threads=args.threads)
+        alarms = count_alarms(
+            model,
+            photos,
+            size=args.size,
+            confidence=args.confidence,
+            mirror=args.mirror,
+            threads=args.threads,
+        )
         print(
             f"{Path(model).name:28} {alarms.alarms} of {alarms.animals} animals taken for people, "
             f"{alarms.photos} photos"
