@@ -7,13 +7,12 @@ coarsest stride, so each has its counterpart in the mirror.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from featherface.priors import LEVELS
+from featherface.priors import mirror_order
 from featherface.resize import Bucket
 from featherface.runtime import Outputs
 
@@ -54,7 +53,7 @@ def averaged(outputs: Outputs, of_mirrored: Outputs, bucket: Bucket) -> Outputs:
     tuple of ndarray of float32, same shapes
         In the frame of the inputs, not of the mirror.
     """
-    order = _counterparts(*bucket)
+    order = mirror_order(*bucket)
     logits, boxes, landmarks = (output[:, order] for output in of_mirrored)
     boxes[..., 0] *= -1
     points = landmarks.reshape(*landmarks.shape[:-1], len(_LANDMARKS), 2)[..., _LANDMARKS, :]
@@ -63,18 +62,3 @@ def averaged(outputs: Outputs, of_mirrored: Outputs, bucket: Bucket) -> Outputs:
     half = np.float32(0.5)
     first, second, third = (half * (ours + theirs) for ours, theirs in zip(outputs, there, strict=True))
     return first, second, third
-
-
-# As many as `make_priors` keeps.
-@lru_cache(maxsize=64)
-def _counterparts(height: int, width: int) -> npt.NDArray[np.intp]:
-    """Return for each prior the index of the one that lies where the mirror shows it."""
-    levels, start = [], 0
-    for stride, sides in LEVELS:
-        shape = (height // stride, width // stride, len(sides))
-        level = np.arange(start, start + np.prod(shape)).reshape(shape)
-        levels.append(level[:, ::-1].reshape(-1))
-        start += level.size
-    order = np.concatenate(levels)
-    order.flags.writeable = False
-    return order

@@ -21,6 +21,7 @@ __all__ = [
     "decode_boxes",
     "decode_landmarks",
     "make_priors",
+    "mirror_order",
 ]
 
 LEVELS: Final = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))
@@ -61,6 +62,32 @@ def make_priors(height: int, width: int) -> npt.NDArray[np.float32]:
     priors = np.concatenate(levels)
     priors.flags.writeable = False
     return priors
+
+
+# As many as `make_priors` keeps.
+@lru_cache(maxsize=64)
+def mirror_order(height: int, width: int) -> npt.NDArray[np.intp]:
+    """Return which prior lies where a mirror shows each one.
+
+    Parameters
+    ----------
+    height, width : int
+        Size of the model's input in pixels, multiples of the coarsest stride: others are not symmetrical.
+
+    Returns
+    -------
+    ndarray of intp, shape (P,), read-only
+        For each row of `make_priors` the row that has the same centre from the right, and the same size.
+    """
+    levels, start = [], 0
+    for stride, sides in LEVELS:
+        shape = (height // stride, width // stride, len(sides))
+        level = np.arange(start, start + math.prod(shape)).reshape(shape)
+        levels.append(level[:, ::-1].reshape(-1))
+        start += level.size
+    order = np.concatenate(levels)
+    order.flags.writeable = False
+    return order
 
 
 def decode_boxes(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from hypothesis import given
 from PIL import Image, ImageOps
 
-from featherface import Detections, DetectOptions, Detector, Settings
+from featherface import Detections, DetectOptions, Detector
 from featherface.mirror import averaged, mirrored
 from featherface.priors import decode_boxes, decode_landmarks, make_priors
 from featherface.runtime import Outputs
@@ -27,13 +27,17 @@ def answers(seed: int, bucket: tuple[int, int]) -> Outputs:
     return draw(2), draw(4), draw(10)
 
 
+def nothing_like(outputs: Outputs) -> Outputs:
+    logits, boxes, landmarks = outputs
+    return np.zeros_like(logits), np.zeros_like(boxes), np.zeros_like(landmarks)
+
+
 @given(st.integers(0, 2**32 - 1), SIDES, SIDES)
 def test_what_the_mirror_shows_lies_where_geometry_says(seed: int, height: int, width: int) -> None:
     """Decoded, then reflected: the other way round."""
     bucket = (height, width)
     seen = answers(seed, bucket)
-    nothing = (np.zeros_like(seen[0]), np.zeros_like(seen[1]), np.zeros_like(seen[2]))
-    logits, boxes, points = (2 * half for half in averaged(nothing, seen, bucket))
+    logits, boxes, points = (2 * half for half in averaged(nothing_like(seen), seen, bucket))
     priors = make_priors(*bucket)
     reflected = {(width - x, y, side): row for row, (x, y, side, _) in enumerate(priors.tolist())}
     for row in {0, seed % len(priors), len(priors) - 1}:
@@ -56,9 +60,8 @@ def test_what_the_mirror_shows_lies_where_geometry_says(seed: int, height: int, 
 
 @given(st.integers(0, 2**32 - 1))
 def test_the_mean_is_that_of_both(seed: int) -> None:
-    first, second, nothing = answers(seed, (64, 96)), answers(seed + 1, (64, 96)), answers(0, (64, 96))
-    zero = tuple(0 * output for output in nothing)
-    alone = averaged((zero[0], zero[1], zero[2]), second, (64, 96))
+    first, second = answers(seed, (64, 96)), answers(seed + 1, (64, 96))
+    alone = averaged(nothing_like(second), second, (64, 96))
     for both, ours, theirs in zip(averaged(first, second, (64, 96)), first, alone, strict=True):
         np.testing.assert_allclose(both, ours / 2 + theirs, atol=1e-5)
 
@@ -86,7 +89,7 @@ def test_a_photo_and_its_mirror_image_have_the_same_faces(
     detector: Detector, scene: Callable[..., Image.Image], encode: Callable[..., bytes]
 ) -> None:
     """Only with two looks: the network alone answers otherwise in the mirror."""
-    settings = Settings(model=detector.info.model, device="cpu", threads=1, input_size=320, mirror=True)
+    settings = replace(detector.settings, mirror=True)
     twice = Detector.load(settings=settings)
     # Its sides are multiples of 32, so that the mirror image is not padded on the other side.
     photo = scene(320, 256, 7)
@@ -99,13 +102,8 @@ def test_a_photo_and_its_mirror_image_have_the_same_faces(
     points = there[:, 5:].reshape(-1, 5, 2)
     there[:, 5:] = points[:, [1, 0, 2, 4, 3]].reshape(-1, 10)
     np.testing.assert_allclose(found, there, atol=1e-3)
-    once = boxes_of(replaced(twice).detect(data, options))
+    once = boxes_of(Detector.load(settings=replace(settings, mirror=False)).detect(data, options))
     assert once.shape != found.shape or not np.allclose(once, found, atol=1e-3)
-
-
-def replaced(detector: Detector) -> Detector:
-    """The same without the mirror."""
-    return Detector.load(settings=replace(detector.settings, mirror=False))
 
 
 def test_photos_of_a_batch_have_the_faces_that_each_has_alone(
