@@ -153,9 +153,15 @@ def plan(recipe: Recipe, weights: str) -> list[Stage]:
 def _row(stage: Stage) -> dict[str, str]:
     s = stage.settings
     # YuNet and CenterFace have none of the outputs that these two weigh, RetinaFace teaches none of its
-    of_outputs = {"classes": s.distillation.alpha, "boxes": s.distillation.box_weight}
+    of_outputs = {
+        "classes": s.distillation.alpha,
+        "boxes": s.distillation.box_weight,
+        "landmarks": s.distillation.landmark_weight,
+    }
     with_priors = set(stage.teachers) - {"yunet", "centerface", "retinaface"}
     lessons = [name for name, weight in of_outputs.items() if weight and with_priors]
+    if lessons and s.distillation.mirror:
+        lessons[-1] += " (two looks)"
     if s.distillation.answers_weight:
         asked = ["yunet", "centerface", "retinaface"] if s.distillation.large_answers_from else ["yunet"]
         who = " and ".join(f"{name}'s" for name in asked if name in stage.teachers)

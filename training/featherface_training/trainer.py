@@ -122,6 +122,7 @@ class Trainer:
                 d.enlarge,
                 answers=d.answers_weight > 0,
                 large_answers=d.large_answers_from > 0,
+                mirror=d.mirror,
             )
         self.adapter = None
         if self.teacher is not None and d.feature_weight:

@@ -3,6 +3,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from featherface.priors import mirror_order  # noqa: E402
 from featherface_training.checkpoint import save  # noqa: E402
 from featherface_training.config import TrainSettings  # noqa: E402
 from featherface_training.data.augment import BGR_MEAN  # noqa: E402
@@ -196,6 +197,25 @@ def test_an_ensemble_is_the_mean_of_its_teachers(peers, checkpoint):
     np.testing.assert_allclose(margins[0], (margins[1] + margins[2]) / 2, atol=1e-4)
     for i in (1, 2):
         np.testing.assert_allclose(both.outputs[i], (own.outputs[i] + other.outputs[i]) / 2, atol=1e-4)
+
+
+def test_with_two_looks_ours_say_of_a_mirrored_image_the_mirror_image_of_what_they_say(checkpoint):
+    torch.manual_seed(3)
+    images = torch.rand(2, 3, 64, 64) * 255 - 110
+    teacher, one_look = Ensemble([checkpoint], CPU, "ours", mirror=True), Ensemble([checkpoint], CPU, "ours")
+    said, of_mirrored = teacher(images), teacher(images.flip(-1))
+    order = torch.from_numpy(mirror_order(64, 64).copy())
+    there = [part[:, order] for part in of_mirrored.outputs]
+    margins = [logits[..., 1] - logits[..., 0] for logits in (said.outputs[0], there[0])]
+    torch.testing.assert_close(*margins)
+    torch.testing.assert_close(said.outputs[1], there[1] * torch.tensor([-1.0, 1, 1, 1]))
+    # eyes and corners of the mouth change places
+    points = there[2].unflatten(-1, (5, 2))[..., [1, 0, 2, 4, 3], :] * torch.tensor([-1.0, 1])
+    torch.testing.assert_close(said.outputs[2], points.flatten(-2))
+    before = one_look(images)
+    assert not torch.allclose(said.outputs[0], before.outputs[0])
+    for ours, theirs in zip(said.levels[0], before.levels[0], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

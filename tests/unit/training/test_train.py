@@ -5,6 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from featherface.packages import find_models_folder  # noqa: E402
 from featherface_training.checkpoint import CheckpointError, load_model  # noqa: E402
 from featherface_training.config import TrainSettings  # noqa: E402
 from featherface_training.data.augment import AugmentSettings  # noqa: E402
@@ -139,6 +140,20 @@ def test_training_learns_and_logs(mixture, tmp_path):
     model, entries = load_model(tmp_path / "last.pt")
     assert model.name == "nano"
     assert TrainSettings.from_dict(entries["settings"]) == settings
+
+
+def test_a_teacher_looks_twice_if_the_settings_say_so(mixture, tmp_path):
+    start, logged = find_models_folder() / "nano_efficient" / "featherface_nano.pth", {}
+    for mirror in (False, True):
+        distillation = {"alpha": 1.0, "box_weight": 0.0, "mirror": mirror}
+        values = {**SETTINGS.to_dict(), "frozen_statistics": True, "distillation": distillation}
+        settings = TrainSettings.from_dict(values)
+        folder = tmp_path / f"mirror-{mirror}"
+        Trainer(settings, mixture, folder, CPU, start=start, teachers=[start]).run(stop_after=1)
+        logged[mirror] = json.loads((folder / "log.jsonl").read_text().splitlines()[0])["distillation"]
+    # before its first step a student differs from itself by the mirror alone
+    assert logged[False] == 0
+    assert logged[True] > 0.001
 
 
 @pytest.mark.parametrize("focus", [0.0, 0.9])

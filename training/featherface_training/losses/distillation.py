@@ -56,6 +56,9 @@ class DistillationSettings:
     classes_from : int
         Least longer side, pixels of the crop, of the student's boxes on which the teacher's class outputs are
         heard; 0 for all.
+    mirror : bool
+        Whether every FeatherFace among the teachers looks at the crops in the mirror as well: it teaches the
+        mean of what it says of both, see `featherface.mirror`, and the levels of its first look.
     enlarge : int
         How many times as large as the student YuNet sees the crops. Each of its cells is smaller then, and
         the student learns all of those that make up its own.
@@ -82,6 +85,7 @@ class DistillationSettings:
     keep_adapter: bool = False
     overlooked_weight: float = 1.0
     classes_from: int = 0
+    mirror: bool = False
     enlarge: int = 1
     answers_weight: float = 0.0
     answers_up_to: int = 224

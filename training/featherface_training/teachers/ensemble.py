@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from featherface.mirror import averaged
+
 from ..checkpoint import load_model
 from ..losses.distillation import FeatureTeachers, Outputs, margins
 from ..models.featherface import FeatherFace
@@ -13,6 +15,16 @@ from .foreign import ForeignTeacher
 from .lesson import Lesson, TeacherError
 
 __all__ = ["Ensemble"]
+
+
+def _both_looks(outputs: Outputs, of_mirrored: Outputs, images: Tensor) -> Outputs:
+    """Return what is said of images (B, 3, S, S) on average with what is said of them in the mirror."""
+    ours, theirs = (tuple(part.float().cpu().numpy() for part in said) for said in (outputs, of_mirrored))
+    bucket = (images.shape[-2], images.shape[-1])
+    classes, boxes, landmarks = (
+        torch.from_numpy(a).to(images.device) for a in averaged(ours, theirs, bucket)
+    )
+    return classes, boxes, landmarks
 
 
 class Ensemble:
@@ -28,6 +40,8 @@ class Ensemble:
         Who teaches levels too: the first FeatherFace, those in ONNX, every teacher, or nobody.
     enlarge, answers, large_answers
         Of `ForeignTeacher`.
+    mirror : bool
+        Whether our own look at each image in the mirror as well, and say the mean of both.
 
     Attributes
     ----------
@@ -51,7 +65,9 @@ class Ensemble:
         *,
         answers: bool = False,
         large_answers: bool = False,
+        mirror: bool = False,
     ) -> None:
+        self._mirror = mirror
         self.ours: list[FeatherFace] = []
         self.foreign: list[ForeignTeacher] = []
         for path in paths:
@@ -93,7 +109,10 @@ class Ensemble:
         for model in self.ours:
             levels = model.features(images)
             taught.append(levels)
-            outputs.append(model.predict(levels))
+            said: Outputs = model.predict(levels)
+            if self._mirror:
+                said = _both_looks(said, model(images.flip(-1)), images)
+            outputs.append(said)
         del taught[self._teach :]
         found = found_large = None
         for teacher in self.foreign:
