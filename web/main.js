@@ -14,6 +14,7 @@ function options() {
   return {
     model: by("model").value,
     input_size: by("size").value,
+    mirror: by("mirror").checked,
     confidence_threshold: by("confidence").value,
   };
 }

@@ -13,6 +13,7 @@ __all__ = ["OPTIONS", "RequestOptions", "read_options"]
 OPTIONS: Final = (
     "model",
     "input_size",
+    "mirror",
     "confidence_threshold",
     "nms_threshold",
     "max_detections",
@@ -23,6 +24,7 @@ OPTIONS: Final = (
 MODELS: Final = ("nano", "v1")
 _TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
 _MAX_SHOWN: Final = 80
+_SWITCHES: Final = ("mirror", "landmarks")
 _WHOLE: Final = ("input_size", "max_detections")
 _REAL: Final = ("confidence_threshold", "nms_threshold")
 
@@ -82,10 +84,10 @@ def _read(name: str, value: Any) -> Any:
         if value not in MODELS:
             raise InvalidOptionError(f"model must be one of {', '.join(MODELS)}; got {_shown(value)}")
         return value
-    if name == "landmarks":
+    if name in _SWITCHES:
         truth = value if isinstance(value, bool) else _TRUTH.get(str(value).lower())
         if truth is None:
-            raise InvalidOptionError(f"landmarks must be true or false; got {_shown(value)}")
+            raise InvalidOptionError(f"{name} must be true or false; got {_shown(value)}")
         return truth
     if not isinstance(value, str):
         # a JSON number; DetectOptions checks its type and range

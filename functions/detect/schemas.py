@@ -25,6 +25,11 @@ OPTIONS: Final[Mapping[str, _Schema]] = {
         "multipleOf": 32,
         "description": "Pixels along the photo's longer side as the model sees it: more finds smaller faces.",
     },
+    "mirror": {
+        "type": "boolean",
+        "description": "A second look at the photo, in the mirror: more faces, twice the network's time. "
+        "The service's own setting if omitted.",
+    },
     "confidence_threshold": {"type": "number", "minimum": 0, "maximum": 1},
     "nms_threshold": {"type": "number", "minimum": 0, "maximum": 1},
     "max_detections": {"type": "integer", "minimum": 1, "maximum": 5000},

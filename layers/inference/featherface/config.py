@@ -139,7 +139,7 @@ class DetectOptions:
 
     Parameters
     ----------
-    input_size, fit, confidence_threshold, nms_threshold, max_detections
+    input_size, fit, mirror, confidence_threshold, nms_threshold, max_detections
         As in `Settings`.
 
     Raises
@@ -150,6 +150,7 @@ class DetectOptions:
 
     input_size: int | None = None
     fit: Fit | None = None
+    mirror: bool | None = None
     confidence_threshold: float | None = None
     nms_threshold: float | None = None
     max_detections: int | None = None

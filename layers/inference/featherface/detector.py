@@ -244,7 +244,7 @@ class Detector:
         prepared : sequence of PreparedImage
             At most 8, all of one bucket.
         options : DetectOptions, optional
-            Thresholds are read here; the input size and fit were settled in `prepare`.
+            Thresholds and `mirror` are read here; the input size and fit were settled in `prepare`.
 
         Returns
         -------

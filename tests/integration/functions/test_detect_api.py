@@ -78,7 +78,13 @@ def test_a_function_url_gets_the_same_answer(
 def test_options_reach_the_detector(
     call: Call, reference: Detector, sample: Callable[[str], bytes], way: str
 ) -> None:
-    options = {"input_size": 416, "confidence_threshold": 0.0001, "nms_threshold": 0.3, "max_detections": 3}
+    options = {
+        "input_size": 416,
+        "mirror": True,
+        "confidence_threshold": 0.0001,
+        "nms_threshold": 0.3,
+        "max_detections": 3,
+    }
     if way == "query":
         request = {
             "body": sample(PHOTO),
@@ -94,6 +100,18 @@ def test_options_reach_the_detector(
     for face in expected["faces"]:
         del face["landmarks"]
     assert detections(answer) == expected
+
+
+def test_a_second_look_is_had_for_the_asking(
+    call: Call, reference: Detector, sample: Callable[[str], bytes]
+) -> None:
+    request = {"body": sample(PHOTO), "content_type": "image/png"}
+    (_, once), (_, twice) = (
+        call("POST", "/v1/detect", query={"mirror": mirror}, **request) for mirror in ("false", "true")
+    )
+    assert detections(once) == reference.detect(sample(PHOTO)).to_dict()
+    assert detections(twice) == reference.detect(sample(PHOTO), DetectOptions(mirror=True)).to_dict()
+    assert detections(once) != detections(twice)
 
 
 def test_the_other_model_can_be_asked_for(call: Call, sample: Callable[[str], bytes]) -> None:
@@ -144,6 +162,7 @@ GONE = {"bucket": "photos-of-the-tests", "key": "no such photo"}
         ({"json_body": {"image": IMAGE, "input_size": 641}}, 422, "invalid_option"),
         ({"json_body": {"image": IMAGE, "input_size": [640]}}, 422, "invalid_option"),
         ({"json_body": {"image": IMAGE, "landmarks": "maybe"}}, 422, "invalid_option"),
+        ({"json_body": {"image": IMAGE, "mirror": 2}}, 422, "invalid_option"),
         ({"json_body": {"image": IMAGE}, "query": {"nms_threshold": "a"}}, 422, "invalid_option"),
         ({"json_body": {"image": IMAGE}, "query": {"nms_threshold": "NaN"}}, 422, "invalid_option"),
         ({"json_body": {"image": IMAGE}, "query": {"input_size": "1" * 5000}}, 422, "invalid_option"),

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -163,13 +163,17 @@ def test_wrong_overrides_are_explained() -> None:
 def test_options_replace_settings() -> None:
     settings = Settings(max_detections=7)
     assert settings.with_options(None) is settings
-    changed = settings.with_options(DetectOptions(confidence_threshold=0.0, input_size=320))
-    assert changed == Settings(max_detections=7, confidence_threshold=0.0, input_size=320)
+    changed = settings.with_options(DetectOptions(confidence_threshold=0.0, input_size=320, mirror=True))
+    assert changed == Settings(max_detections=7, confidence_threshold=0.0, input_size=320, mirror=True)
+    # what is off is chosen, too
+    assert changed.with_options(DetectOptions(mirror=False)) == replace(changed, mirror=False)
 
 
 def test_options_are_checked() -> None:
     with pytest.raises(ConfigurationError, match="nms_threshold must be from"):
         DetectOptions(nms_threshold=-1)
+    with pytest.raises(ConfigurationError, match="mirror must be true or false"):
+        DetectOptions(mirror="yes")  # type: ignore[arg-type]
 
 
 def test_a_memory_limit_leaves_the_rest_to_photos() -> None:
