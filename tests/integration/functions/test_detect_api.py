@@ -240,15 +240,16 @@ def test_a_batch_gives_each_photo_its_own_result_or_error(
     good = base64.b64encode(sample(PHOTO)).decode()
     other = base64.b64encode(sample("coffee.webp")).decode()
     images = [{"image": good}, {"image": IMAGE}, {"s3": GONE}, {"image": other}, {"picture": good}, "text"]
+    images.append({"s3": {**GONE, "versionId": ""}})
     status, answer = call("POST", "/v1/detect/batch", json_body={"images": images, "max_detections": 4})
     assert status == 200
     results = answer["results"]
-    assert [entry["index"] for entry in results] == list(range(6))
+    assert [entry["index"] for entry in results] == list(range(7))
     options = DetectOptions(max_detections=4)
     assert detections(results[0]["result"]) == reference.detect(sample(PHOTO), options).to_dict()
     assert detections(results[3]["result"]) == reference.detect(sample("coffee.webp"), options).to_dict()
-    codes = ["unsupported_format", "photo_not_found", "invalid_request", "invalid_request"]
-    assert [results[index]["error"]["code"] for index in (1, 2, 4, 5)] == codes
+    codes = ["unsupported_format", "photo_not_found", "invalid_request", "invalid_request", "invalid_request"]
+    assert [results[index]["error"]["code"] for index in (1, 2, 4, 5, 6)] == codes
 
 
 @pytest.mark.parametrize(
@@ -258,6 +259,7 @@ def test_a_batch_gives_each_photo_its_own_result_or_error(
         ({"json_body": {"images": []}}, 400, "invalid_request"),
         ({"json_body": {"image": "eA=="}}, 400, "invalid_request"),
         ({"json_body": {"images": [{"image": "eA=="}], "size": 1}}, 422, "invalid_option"),
+        ({"json_body": {"images": [{"image": "eA=="}], "mirror": "perhaps"}}, 422, "invalid_option"),
         ({"body": b"x", "content_type": "image/png"}, 415, "unsupported_media_type"),
     ],
 )
