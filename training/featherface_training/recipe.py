@@ -152,7 +152,7 @@ def plan(recipe: Recipe, weights: str) -> list[Stage]:
 
 def _row(stage: Stage) -> dict[str, str]:
     s = stage.settings
-    # YuNet and CenterFace have none of the outputs that these two weigh, RetinaFace teaches none of its
+    # YuNet and CenterFace have none of the outputs that these weigh, RetinaFace teaches none of its
     of_outputs = {
         "classes": s.distillation.alpha,
         "boxes": s.distillation.box_weight,
