@@ -68,7 +68,7 @@ def schemas() -> dict[str, Any]:
     photo = object_schema(
         {"bucket": TEXT, "key": TEXT, "version_id": TEXT, "etag": TEXT},
         ("version_id", "etag"),
-        description="Where the photo lies, if it came from S3.",
+        description="The photo in S3 that was read, with its version and ETag, if it came from there.",
     )
     image = {
         "type": "string",

@@ -72,7 +72,7 @@ class DetectService:
 
     def analyse(self, photo: bytes | StoredPhoto, options: RequestOptions) -> Analysis:
         """Return what was found in one photo, as an object; raises as `detect`."""
-        return self._analyse(self._detectors.get(options.model), photo, options)
+        return self._analyse(self._detectors.get(options.model), photo, options)[0]
 
     def health(self) -> dict[str, Any]:
         """Return that the function serves, and with what."""
@@ -100,13 +100,15 @@ class DetectService:
     def _answer(
         self, detector: Detector, photo: bytes | StoredPhoto, options: RequestOptions
     ) -> dict[str, Any]:
-        analysis = self._analyse(detector, photo, options)
-        stored = photo if isinstance(photo, StoredPhoto) else None
+        analysis, stored = self._analyse(detector, photo, options)
         return analysis.to_dict(landmarks=options.landmarks, photo=stored)
 
-    def _analyse(self, detector: Detector, photo: bytes | StoredPhoto, options: RequestOptions) -> Analysis:
+    def _analyse(
+        self, detector: Detector, photo: bytes | StoredPhoto, options: RequestOptions
+    ) -> tuple[Analysis, StoredPhoto | None]:
+        stored = None
         if isinstance(photo, StoredPhoto):
-            photo = fetch(client("s3"), photo, self._detectors.settings.max_image_bytes)
+            stored, photo = fetch(client("s3"), photo, self._detectors.settings.max_image_bytes)
         analysis = analyse(detector, photo, options.detect)
         record_analysis(analysis)
-        return analysis
+        return analysis, stored

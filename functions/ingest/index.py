@@ -5,7 +5,7 @@
 ``bucket``, ``key``     of the photo
 ``change_order``        of the newest change (`Change.order`)
 ``kind``                its kind: ``created``, ``removed``, ``version_removed``
-``version_id, etag``    of the photo, if known
+``version_id, etag``    of the photo that was analysed or could not be; until then, as the change says
 ``state``               ``pending``, ``done``, ``failed``, ``removed``
 ``result_key``          of the object in the results bucket, for ``done`` and ``failed``
 ``error_code``          for ``failed``
@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple
 
 from ingest.events import Change, Kind
+from shared.photos import StoredPhoto
 from shared.storage import error_code, translated
 
 __all__ = ["Index", "Outcome", "Row", "State"]
@@ -53,12 +54,16 @@ class Outcome(NamedTuple):
         For ``failed``.
     faces : int, optional
         For ``done``.
+    photo : StoredPhoto, optional
+        The state of the photo that the result is of, for ``done`` and ``failed``: with a version gone, not the
+        one that the change names.
     """
 
     state: State
     result_key: str | None = None
     error_code: str | None = None
     faces: int | None = None
+    photo: StoredPhoto | None = None
 
 
 class Index:
@@ -116,6 +121,8 @@ class Index:
             "day": now.date().isoformat(),
             "expires_at": int(time.time()) + _TOMBSTONE_SECONDS if outcome.state == "removed" else None,
         }
+        if outcome.photo:
+            values |= {"version_id": outcome.photo.version_id, "etag": outcome.photo.etag}
         return self._update(change, values, remove=(), condition="change_order = :change_order")
 
     def _update(

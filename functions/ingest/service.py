@@ -103,18 +103,18 @@ class IngestService:
         # With a version gone, whatever is the newest now decides: an older version, a newer one, or none.
         photo = change.photo if change.kind == "created" else StoredPhoto(change.bucket, change.key)
         try:
-            data = fetch(self._s3, photo, self._detectors.settings.max_image_bytes)
+            photo, data = fetch(self._s3, photo, self._detectors.settings.max_image_bytes)
             analysis = analyse(self._detectors.get(), data)
         except PhotoNotFoundError as error:
             if change.kind == "version_removed":
                 self._results.remove(key)
                 return Outcome("removed")
-            return self._write_error(key, change, error)
+            return self._write_error(key, change, photo, error)
         except (ImageError, PhotoError) as error:
-            return self._write_error(key, change, error)
-        return self._write_result(key, change, analysis)
+            return self._write_error(key, change, photo, error)
+        return self._write_result(key, change, photo, analysis)
 
-    def _write_result(self, key: str, change: Change, analysis: Analysis) -> Outcome:
+    def _write_result(self, key: str, change: Change, photo: StoredPhoto, analysis: Analysis) -> Outcome:
         record_analysis(analysis)
         model = analysis.model
         metadata = {
@@ -123,11 +123,15 @@ class IngestService:
             "model-version": model.version,
             "model-sha256": model.sha256,
         }
-        self._results.write(key, analysis.to_dict(photo=change.photo), metadata)
-        return Outcome("done", result_key=key, faces=len(analysis.detections.faces))
+        self._results.write(key, analysis.to_dict(photo=photo), metadata)
+        return Outcome(
+            "done", result_key=key, faces=len(analysis.detections.faces), photo=photo
+        )
 
-    def _write_error(self, key: str, change: Change, error: ImageError | PhotoError) -> Outcome:
+    def _write_error(
+        self, key: str, change: Change, photo: StoredPhoto, error: ImageError | PhotoError
+    ) -> Outcome:
         record_error(error.code)
-        document = {"error": {"code": error.code, "message": str(error)}, "photo": change.photo.to_dict()}
+        document = {"error": {"code": error.code, "message": str(error)}, "photo": photo.to_dict()}
         self._results.write(key, document, {_ORDER: change.order, "error-code": error.code})
-        return Outcome("failed", result_key=key, error_code=error.code)
+        return Outcome("failed", result_key=key, error_code=error.code, photo=photo)

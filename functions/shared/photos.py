@@ -8,7 +8,7 @@ from featherface import ImageTooLargeError
 from shared.errors import PhotoArchivedError, PhotoNotFoundError, PhotoReplacedError
 from shared.storage import error_code, translated
 
-__all__ = ["StoredPhoto", "fetch"]
+__all__ = ["FetchedPhoto", "StoredPhoto", "fetch"]
 
 # Names that S3 cannot have given, delete markers, and what is really missing.
 _MISSING = frozenset(
@@ -54,7 +54,21 @@ class StoredPhoto(NamedTuple):
         return {name: value for name, value in members.items() if value is not None}
 
 
-def fetch(s3: Any, photo: StoredPhoto, max_bytes: int) -> bytes:
+class FetchedPhoto(NamedTuple):
+    """A photo's bytes, and which state of it they are.
+
+    Parameters
+    ----------
+    photo : StoredPhoto
+        With the version and the ETag that S3 answered with, whichever was asked for.
+    data : bytes
+    """
+
+    photo: StoredPhoto
+    data: bytes
+
+
+def fetch(s3: Any, photo: StoredPhoto, max_bytes: int) -> FetchedPhoto:
     """Download a photo.
 
     Parameters
@@ -107,4 +121,9 @@ def fetch(s3: Any, photo: StoredPhoto, max_bytes: int) -> bytes:
             size = int(answer["ContentLength"])
             if size > max_bytes:
                 raise ImageTooLargeError(f"the photo has {size:,} bytes; at most {max_bytes:,} are accepted")
-            return bytes(body.read())
+            # a bucket without versioning calls its only version null
+            version = answer.get("VersionId", "null")
+            state = photo._replace(
+                version_id=None if version == "null" else version, etag=answer["ETag"].strip('"')
+            )
+            return FetchedPhoto(state, bytes(body.read()))

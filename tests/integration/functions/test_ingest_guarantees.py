@@ -79,8 +79,8 @@ def result(s3: Any) -> Result:
     return read
 
 
-def row(aws: Callable[[str], Any], key: str) -> dict[str, Any]:
-    photo = {"photo": {"S": f"{PHOTOS}/{key}"}}
+def row(aws: Callable[[str], Any], key: str, bucket: str = PHOTOS) -> dict[str, Any]:
+    photo = {"photo": {"S": f"{bucket}/{key}"}}
     item = aws("dynamodb").get_item(TableName=os.environ["INDEX_TABLE"], Key=photo).get("Item", {})
     return {name: value.get("S", value.get("N")) for name, value in item.items()}
 
@@ -224,6 +224,7 @@ def versioned(s3: Any) -> str:
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_removing_the_newest_version_brings_back_the_one_before(
     service: IngestService,
+    aws: Callable[[str], Any],
     s3: Any,
     versioned: str,
     result: Result,
@@ -242,7 +243,46 @@ def test_removing_the_newest_version_brings_back_the_one_before(
     for number in order:
         one = changes[number]
         service.settle(Change(one.kind, versioned, key, one.version_id, one.etag, one.order))
-    assert same(result(key), reference.detect(jpeg(0)).to_dict())
+    found = result(key)
+    assert same(found, reference.detect(jpeg(0)).to_dict())
+    assert found is not None
+    # the version that is there, not the one that the event named
+    assert found["photo"]["version_id"] == row(aws, key, versioned)["version_id"] == versions[0]
+
+
+def test_removing_an_old_version_leaves_the_newest_on_record(
+    service: IngestService,
+    aws: Callable[[str], Any],
+    s3: Any,
+    versioned: str,
+    result: Result,
+    jpeg: Callable[[int], bytes],
+    reference: Detector,
+    key: str,
+) -> None:
+    versions = [s3.put_object(Bucket=versioned, Key=key, Body=jpeg(n))["VersionId"] for n in range(2)]
+    newest = change("created", key, 2, version=versions[1])
+    old_gone = change("version_removed", key, 3, version=versions[0])
+    service.settle(Change("created", versioned, key, versions[1], None, newest.order))
+    s3.delete_object(Bucket=versioned, Key=key, VersionId=versions[0])
+    service.settle(Change("version_removed", versioned, key, versions[0], None, old_gone.order))
+    found = result(key)
+    assert same(found, reference.detect(jpeg(1)).to_dict())
+    assert found is not None
+    assert found["photo"]["version_id"] == row(aws, key, versioned)["version_id"] == versions[1]
+
+
+def test_a_version_that_comes_back_and_is_no_photo_is_named_by_its_error(
+    service: IngestService, s3: Any, versioned: str, result: Result, jpeg: Callable[[int], bytes], key: str
+) -> None:
+    broken = s3.put_object(Bucket=versioned, Key=key, Body=b"no photo")["VersionId"]
+    newest = s3.put_object(Bucket=versioned, Key=key, Body=jpeg(1))["VersionId"]
+    s3.delete_object(Bucket=versioned, Key=key, VersionId=newest)
+    gone = change("version_removed", key, 1, version=newest)
+    assert service.settle(Change("version_removed", versioned, key, newest, None, gone.order)) == "failed"
+    found = result(key)
+    assert found is not None
+    assert found["photo"]["version_id"] == broken
 
 
 def test_removing_the_only_version_removes_the_result(
