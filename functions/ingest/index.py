@@ -55,8 +55,8 @@ class Outcome(NamedTuple):
     faces : int, optional
         For ``done``.
     photo : StoredPhoto, optional
-        The state of the photo that the result is of, for ``done`` and ``failed``: with a version gone, not the
-        one that the change names.
+        The state of it that the result is of, for ``done`` and ``failed``: with a version gone, not the one
+        that the change names.
     """
 
     state: State

@@ -124,9 +124,7 @@ class IngestService:
             "model-sha256": model.sha256,
         }
         self._results.write(key, analysis.to_dict(photo=photo), metadata)
-        return Outcome(
-            "done", result_key=key, faces=len(analysis.detections.faces), photo=photo
-        )
+        return Outcome("done", result_key=key, faces=len(analysis.detections.faces), photo=photo)
 
     def _write_error(
         self, key: str, change: Change, photo: StoredPhoto, error: ImageError | PhotoError

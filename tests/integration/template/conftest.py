@@ -174,11 +174,17 @@ class Stack:
         *,
         signed: bool = True,
         token: str | None = None,
+        key: str | None = None,
     ) -> tuple[int, Any]:
-        """Send a request to the API, signed or with a user's token: status and JSON come back."""
+        """Send a request to the API, signed or with a user's token: status and JSON come back.
+
+        With `key`, the value of an API key goes along.
+        """
         url = f"{self.api_url()}{path}"
         body = None if members is None else json.dumps(members).encode()
         request = AWSRequest(method, url, headers={"Content-Type": "application/json"}, data=body)
+        if key:
+            request.headers["x-api-key"] = key
         if token:
             request.headers["Authorization"] = f"Bearer {token}"
         elif signed:
@@ -268,7 +274,7 @@ def stack(cloud: str, packaged: str) -> Stack:
 
 @pytest.fixture(scope="session")
 def guarded(cloud: str, packaged: str) -> Stack:
-    """The template with its options: a user pool, a key of one's own, snapshots, an alarm's topic."""
+    """The template with its options: a user pool, keys of one's own, snapshots, an alarm's topic."""
     pool = _client(cloud, "cognito-idp").create_user_pool(PoolName="callers")["UserPool"]
     key = _client(cloud, "kms").create_key()["KeyMetadata"]["Arn"]
     topic = _client(cloud, "sns").create_topic(Name="alarms")["TopicArn"]
@@ -282,4 +288,6 @@ def guarded(cloud: str, packaged: str) -> Stack:
         SnapStart="PublishedVersions",
         AlarmTopicArn=topic,
         Profile="edge_device",
+        ApiKeyRequired="true",
+        RequestsPerDay="1234",
     )

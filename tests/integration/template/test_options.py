@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 
-def test_callers_of_a_pool_need_its_token(guarded: Any) -> None:
+def test_callers_of_a_pool_need_its_token_and_a_key(guarded: Any) -> None:
+    gateway = guarded.client("apigateway")
+    key = gateway.get_api_key(apiKey=guarded.output("ApiKeyId"), includeValue=True)["value"]
     # a signature, which is what the template asks for without a pool, is none
-    assert guarded.call("GET", "/v1/health")[0] == 401
-    assert guarded.call("GET", "/v1/health", token="made.up.token")[0] == 401
+    assert guarded.call("GET", "/v1/health", key=key)[0] == 401
+    assert guarded.call("GET", "/v1/health", token="made.up.token", key=key)[0] == 401
     cognito, password = guarded.client("cognito-idp"), "A-password-of-1-test"
     (pool,) = (each["Id"] for each in cognito.list_user_pools(MaxResults=10)["UserPools"])
     app = cognito.create_user_pool_client(
@@ -23,9 +25,14 @@ def test_callers_of_a_pool_need_its_token(guarded: Any) -> None:
         AuthParameters={"USERNAME": "alice", "PASSWORD": password},
     )
     token = answer["AuthenticationResult"]["IdToken"]
-    status, health = guarded.call("GET", "/v1/health", token=token)
+    assert guarded.call("GET", "/v1/health", token=token)[0] == 403
+    assert guarded.call("GET", "/v1/health", token=token, key="made-up-key-of-twenty-letters")[0] == 403
+    status, health = guarded.call("GET", "/v1/health", token=token, key=key)
     assert (status, health.get("status")) == (200, "ok"), health
     assert health["model_info"]["precision"] == "int8"
+    (plan,) = gateway.get_usage_plans(keyId=guarded.output("ApiKeyId"))["items"]
+    assert (plan["quota"]["limit"], plan["quota"]["period"]) == (1234, "DAY")
+    assert [stage["stage"] for stage in plan["apiStages"]] == ["live"]
 
 
 def test_a_key_of_one_s_own_encrypts_queues_and_logs(guarded: Any) -> None:

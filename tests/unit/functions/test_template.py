@@ -59,10 +59,30 @@ def test_every_described_operation_reaches_its_function_with_a_known_caller(temp
     described = {(path, method) for path, item in document()["paths"].items() for method in item}
     assert operations.keys() == described
     for (path, _), operation in operations.items():
-        assert operation["security"] == [{"caller": []}]
+        # the loader reads !If as its arguments
+        assert operation["security"] == ["NeedsApiKey", [{"caller": [], "key": []}], [{"caller": []}]]
         function = "JobsFunction" if path.startswith("/v1/jobs") else "DetectFunction"
         assert function in operation["x-amazon-apigateway-integration"]["uri"]
-    assert list(body["securityDefinitions"]) == ["caller"]
+    definitions = body["securityDefinitions"]
+    assert list(definitions) == ["caller", "key"]
+    # by this name API Gateway knows that a method requires a key
+    assert definitions["key"] == {"type": "apiKey", "name": "x-api-key", "in": "header"}
+
+
+def test_every_call_is_limited_and_those_with_a_key_by_the_day(template: dict[str, Any]) -> None:
+    (settings,) = properties(template, "Api")["MethodSettings"]
+    assert (settings["ResourcePath"], settings["HttpMethod"]) == ("/*", "*")
+    assert settings["ThrottlingRateLimit"] == settings["ThrottlingBurstLimit"] == "RequestsPerSecond"
+    assert properties(template, "ApiPlan")["Quota"] == {"Limit": "RequestsPerDay", "Period": "DAY"}
+    assert properties(template, "ApiPlan")["ApiStages"] == [{"ApiId": "Api", "Stage": "Api.Stage"}]
+    for name in ("ApiPlan", "ApiPlanKey", "ApiKey"):
+        assert template["Resources"][name]["Condition"] == "NeedsApiKey"
+
+
+def test_every_parameter_is_read(template: dict[str, Any]) -> None:
+    text = TEMPLATE.read_text(encoding="utf-8")
+    for name in template["Parameters"]:
+        assert re.search(rf"!Ref {name}\b|\$\{{{name}\}}", text), name
 
 
 def test_the_gateway_passes_photos_on_as_bytes(template: dict[str, Any]) -> None:
@@ -72,9 +92,15 @@ def test_the_gateway_passes_photos_on_as_bytes(template: dict[str, Any]) -> None
 
 def test_what_the_gateway_refuses_itself_is_a_problem_of_the_api_s_form(template: dict[str, Any]) -> None:
     responses = properties(template, "Api")["GatewayResponses"]
-    assert {"UNAUTHORIZED", "ACCESS_DENIED", "THROTTLED", "REQUEST_TOO_LARGE", "INTEGRATION_TIMEOUT"} <= set(
-        responses
-    )
+    assert {
+        "UNAUTHORIZED",
+        "ACCESS_DENIED",
+        "THROTTLED",
+        "QUOTA_EXCEEDED",
+        "INVALID_API_KEY",
+        "REQUEST_TOO_LARGE",
+        "INTEGRATION_TIMEOUT",
+    } <= set(responses)
     schema = document()["components"]["schemas"]["Problem"]
     for response in responses.values():
         (text,) = response["ResponseTemplates"].values()
