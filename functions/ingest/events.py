@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -50,7 +50,7 @@ class Change:
         return StoredPhoto(self.bucket, self.key, self.version_id, self.etag)
 
 
-def read_changes(body: str) -> list[Change]:
+def read_changes(body: str) -> list[Change | InvalidEventError]:
     """Return the changes that a queue's message tells of, from S3 itself or through EventBridge.
 
     Parameters
@@ -60,13 +60,14 @@ def read_changes(body: str) -> list[Change]:
 
     Returns
     -------
-    list of Change
-        Empty for S3's test event and for events that change no photo, such as a restore or a tag.
+    list of Change or InvalidEventError
+        In the message's order, with an error in the place of a record that cannot be read. Empty for S3's
+        test event and for events that change no photo, such as a restore or a tag.
 
     Raises
     ------
     InvalidEventError
-        It is neither.
+        The message as a whole is neither.
     """
     try:
         content = json.loads(body)
@@ -76,20 +77,24 @@ def read_changes(body: str) -> list[Change]:
         raise InvalidEventError(f"the message must be a JSON object, got {type(content).__name__}")
     if content.get("Event") == _TEST_EVENT:
         return []
-    try:
-        if isinstance(content.get("Records"), list):
-            found = [_from_notification(record) for record in content["Records"]]
-        elif content.get("source") == "aws.s3":
-            found = [_from_event_bridge(content)]
-        else:
-            raise InvalidEventError(
-                f"the message is no event of S3 or EventBridge; it has the members {sorted(content)}"
-            )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    if isinstance(content.get("Records"), list):
+        found = [_read(_from_notification, record) for record in content["Records"]]
+    elif content.get("source") == "aws.s3":
+        found = [_read(_from_event_bridge, content)]
+    else:
         raise InvalidEventError(
-            f"the event of S3 is incomplete or mistyped ({type(error).__name__}: {error})"
-        ) from error
+            f"the message is no event of S3 or EventBridge; it has the members {sorted(content)}"
+        )
     return [change for change in found if change is not None]
+
+
+def _read(read: Callable[[Any], Change | None], record: object) -> Change | InvalidEventError | None:
+    try:
+        return read(record)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return InvalidEventError(
+            f"the event of S3 is incomplete or mistyped ({type(error).__name__}: {error})"
+        )
 
 
 def _from_notification(record: Mapping[str, Any]) -> Change | None:

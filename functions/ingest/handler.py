@@ -8,9 +8,9 @@ from shared.collector import collector_paused
 
 with collector_paused():
     from featherface import FeatherFaceError
-    from ingest.events import read_changes
+    from ingest.events import Change, read_changes
     from ingest.runtime import settle_once
-    from shared.errors import FunctionError
+    from shared.errors import FunctionError, InvalidEventError
     from shared.observability import LOGGER, observed, record_error, record_work
 
 __all__ = ["lambda_handler"]
@@ -32,9 +32,19 @@ def _settled(message: dict[str, Any], context: Any) -> bool:
     """Settle the changes of one message; False sends it back to the queue, whatever went wrong."""
     named = {"message_id": message["messageId"]}
     try:
-        for change in read_changes(message["body"]):
-            state = settle_once(change, context)
-            LOGGER.info("settled", extra={**named, "kind": change.kind, "state": state})
+        changes = read_changes(message["body"])
+    except InvalidEventError as error:
+        changes = [error]
+    # Each of them, whatever became of those before: what is settled is known when the message comes back.
+    settled = [_change_settled(change, named, context) for change in changes]
+    return all(settled)
+
+
+def _change_settled(change: Change | InvalidEventError, named: dict[str, str], context: Any) -> bool:
+    try:
+        if isinstance(change, InvalidEventError):
+            raise change
+        state = settle_once(change, context)
     except (FunctionError, FeatherFaceError) as error:
         record_error(error.code)
         LOGGER.error(
@@ -45,4 +55,5 @@ def _settled(message: dict[str, Any], context: Any) -> bool:
     except Exception:
         LOGGER.exception("the message goes back to the queue for an unforeseen reason", extra=named)
         return False
+    LOGGER.info("settled", extra={**named, "kind": change.kind, "state": state})
     return True

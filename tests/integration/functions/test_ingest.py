@@ -142,6 +142,24 @@ def test_one_bad_message_does_not_fail_its_neighbours(
     assert result(s3, key) is not None
 
 
+def test_one_bad_record_does_not_fail_those_of_its_message(
+    ingest_handler: Handler,
+    context: Any,
+    queue: Callable[[], list[str]],
+    s3: Any,
+    jpeg: Callable[[int], bytes],
+    key: str,
+) -> None:
+    s3.put_object(Bucket=PHOTOS, Key=key, Body=jpeg(2))
+    # besides the test event of S3
+    (good,) = (record for body in queue() for record in json.loads(body).get("Records", []))
+    both = message(json.dumps({"Records": [{"eventName": "ObjectCreated:Put"}, good]}))
+    # it goes back for the record that nobody understands, and the other has its result all the same
+    answer = ingest_handler({"Records": [both]}, context)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": both["messageId"]}]}
+    assert result(s3, key) is not None
+
+
 def test_duplicates_are_analysed_once(
     ingest_handler: Handler,
     context: Any,

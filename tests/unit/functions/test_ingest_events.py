@@ -37,6 +37,7 @@ def event_bridge(key: str, kind: str = "Object Created", deletion: str | None = 
 
 def only(body: str) -> Change:
     (change,) = read_changes(body)
+    assert isinstance(change, Change)
     return change
 
 
@@ -103,17 +104,35 @@ def test_events_that_change_no_photo_are_nothing(body: str) -> None:
         "[]",
         "{}",
         json.dumps({"source": "aws.ec2", "detail": {}}),
+    ],
+)
+def test_what_is_no_event_of_s3_is_refused(body: str) -> None:
+    with pytest.raises(InvalidEventError):
+        read_changes(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
         json.dumps({"Records": [{}]}),
         json.dumps({"Records": ["text"]}),
         json.dumps({"source": "aws.s3", "detail-type": "Object Created", "detail": {}}),
         notification("k", sequencer="no hexadecimal digits"),
         notification("k", time="yesterday"),
         notification("").replace('"key": ""', '"key": null'),
+        notification("k").replace('"key": "k"', '"key": "%FF"'),
     ],
 )
-def test_what_is_no_event_of_s3_is_refused(body: str) -> None:
-    with pytest.raises(InvalidEventError):
-        read_changes(body)
+def test_a_record_that_cannot_be_read_is_an_error_in_its_place(body: str) -> None:
+    (found,) = read_changes(body)
+    assert isinstance(found, InvalidEventError)
+    content = json.loads(body)
+    if "Records" in content:
+        content["Records"].append(json.loads(notification("neighbour"))["Records"][0])
+        first, neighbour = read_changes(json.dumps(content))
+        assert isinstance(first, InvalidEventError)
+        assert isinstance(neighbour, Change)
+        assert neighbour.key == "neighbour"
 
 
 @given(
