@@ -14,7 +14,7 @@ from shared.errors import RequestError
 __all__ = ["Part", "read_parts"]
 
 _BOUNDARY: Final = re.compile(r';\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
-_NAME: Final = re.compile(r';\s*name=(?:"([^"]*)"|([^\s;"]+))', re.IGNORECASE)
+_PARAMETER: Final = re.compile(r';\s*([^\s;="]+)=(?:"([^"]*)"|([^\s;"]+))')
 _MAX_PARTS: Final = 32
 _MAX_HEAD_BYTES: Final = 4096
 
@@ -67,7 +67,8 @@ def _read_part(piece: bytes) -> Part:
     for line in head.decode("utf-8", "replace").split("\r\n"):
         field, _, value = line.partition(":")
         if field.strip().lower() == "content-disposition":
-            name = _NAME.search(value)
-            if name:
-                return Part(name[1] if name[1] is not None else name[2], content)
+            # one after the other, so that what looks like a name within a quoted text is none
+            for parameter, quoted, plain in _PARAMETER.findall(value):
+                if parameter.lower() == "name":
+                    return Part(quoted or plain, content)
     raise RequestError("a part of the form has no Content-Disposition with a name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -23,6 +24,8 @@ OPTIONS: Final = (
 
 MODELS: Final = ("nano", "v1")
 _TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
+_DIGITS: Final = re.compile(r"[+-]?[0-9]{1,18}")
+_DECIMAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _MAX_SHOWN: Final = 80
 _SWITCHES: Final = ("mirror", "landmarks")
 _WHOLE: Final = ("input_size", "max_detections")
@@ -85,19 +88,18 @@ def _read(name: str, value: Any) -> Any:
             raise InvalidOptionError(f"model must be one of {', '.join(MODELS)}; got {_shown(value)}")
         return value
     if name in _SWITCHES:
-        truth = value if isinstance(value, bool) else _TRUTH.get(str(value).lower())
-        if truth is None:
+        truth = _TRUTH.get(value.lower()) if isinstance(value, str) else value
+        if not isinstance(truth, bool):
             raise InvalidOptionError(f"{name} must be true or false; got {_shown(value)}")
         return truth
     if not isinstance(value, str):
         # a JSON number; DetectOptions checks its type and range
         return value
-    kind = int if name in _WHOLE else float
-    try:
-        return kind(value)
-    except ValueError:
-        wanted = "a whole number" if name in _WHOLE else "a number"
-        raise InvalidOptionError(f"{name} must be {wanted}; got {_shown(value)}") from None
+    # int and float take more than that: blanks, underscores, digits of other scripts, nan
+    kind, form, wanted = (int, _DIGITS, "a whole number") if name in _WHOLE else (float, _DECIMAL, "a number")
+    if not form.fullmatch(value):
+        raise InvalidOptionError(f"{name} must be {wanted}; got {_shown(value)}")
+    return kind(value)
 
 
 def _shown(value: object) -> str:

@@ -6,7 +6,6 @@ header ``x-featherface-absent`` names what the caller asked for and did not get.
 
 from __future__ import annotations
 
-import binascii
 import json
 from base64 import b64decode
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from detect.options import RequestOptions
 from detect.service import DetectService
 from featherface import Detections, DetectOptions, Face, FeatherFaceError
+from shared.bodies import Body
 from shared.errors import FunctionError, RequestError
 from shared.observability import LOGGER, record_error
 from shared.photos import StoredPhoto
@@ -72,7 +72,7 @@ class RekognitionAnswer(NamedTuple):
     headers: dict[str, str]
 
 
-def answer(service: DetectService, target: str, body: bytes, request_id: str) -> RekognitionAnswer:
+def answer(service: DetectService, target: str, body: Body, request_id: str) -> RekognitionAnswer:
     """Answer a call of Rekognition; errors are its own classes.
 
     Parameters
@@ -80,14 +80,14 @@ def answer(service: DetectService, target: str, body: bytes, request_id: str) ->
     service : DetectService
     target : str
         Header ``X-Amz-Target``.
-    body : bytes
+    body : Body
     request_id : str
     """
     if target != _TARGET:
         message = f"this service knows {_TARGET}; got {target or 'no X-Amz-Target'}"
         return _error("UnknownOperationException", 400, message, request_id)
     try:
-        photo, attributes = _read(body)
+        photo, attributes = _read(body.read_any())
         # Threshold and size are the service's own; the answer has room for 100 faces, the largest.
         analysis = service.analyse(photo, RequestOptions(DetectOptions()))
     except (FunctionError, FeatherFaceError) as error:
@@ -123,7 +123,7 @@ def _read(body: bytes) -> tuple[bytes | StoredPhoto, list[str]]:
 def _bytes(text: object) -> bytes:
     try:
         return b64decode(text, validate=True) if isinstance(text, str) else _not_base64()
-    except binascii.Error:
+    except ValueError:
         return _not_base64()
 
 

@@ -35,7 +35,7 @@ def routes(service: DetectService) -> list[Route]:
         from detect.rekognition import MEDIA_TYPE, answer
 
         target = request.headers.get("x-amz-target", "")
-        found = answer(service, target, request.body.read_any(), request.id)
+        found = answer(service, target, request.body, request.id)
         return Answer(found.status, found.body, MEDIA_TYPE, found.headers)
 
     return [

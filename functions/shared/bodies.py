@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from typing import Any, NamedTuple
+from collections import Counter
+from typing import Any, Final, NamedTuple
 
 from shared.errors import RequestError
 
 __all__ = ["Body", "read_json"]
+
+_MAX_SHOWN: Final = 80
 
 
 class Body(NamedTuple):
@@ -60,13 +63,21 @@ class Body(NamedTuple):
 
 
 def read_json(body: Body) -> dict[str, Any]:
-    """Return a JSON body's members; raises RequestError for anything but an object."""
+    """Return a JSON body's members; raises RequestError for no object, and for a name given twice."""
     # text stays text: as bytes, JSON would be decoded once more, and a photo in base64 is long
     data = body.read() if body.is_base64 or not body.text else body.text
     try:
-        members = json.loads(data)
+        members = json.loads(data, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise RequestError(f"the body is not JSON: {type(error).__name__}") from error
     if not isinstance(members, dict):
         raise RequestError(f"the body must be a JSON object, got {type(members).__name__}")
+    return members
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise RequestError(f"the body gives {twice[:_MAX_SHOWN]!r} more than once")
     return members

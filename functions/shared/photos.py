@@ -102,7 +102,8 @@ def fetch(s3: Any, photo: StoredPhoto, max_bytes: int) -> FetchedPhoto:
     with translated("reading the photo"):
         try:
             answer = s3.get_object(Bucket=photo.bucket, Key=photo.key, **which)
-        except ParamValidationError as error:
+        except (ParamValidationError, UnicodeEncodeError) as error:
+            # S3 has no such name: it is too long, or holds half of a character
             raise PhotoNotFoundError(missing) from error
         except ClientError as error:
             code = error_code(error)

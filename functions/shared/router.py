@@ -25,7 +25,7 @@ class Request(NamedTuple):
     headers : mapping
         By name in lower case.
     query : mapping
-        Of a name that is given twice, the last value.
+        Of a name that is given twice, all values with commas between them, as Function URLs have it.
     body : Body
     id : str
         Finds the request in the log.
@@ -133,5 +133,6 @@ def _read(event: Mapping[str, Any], request_id: str) -> Request:
         method, path = event["httpMethod"], event["path"]
     headers = {str(name).lower(): str(value or "") for name, value in (event.get("headers") or {}).items()}
     body = Body(event.get("body"), bool(event.get("isBase64Encoded")), headers.get("content-type", ""))
-    query = event.get("queryStringParameters") or {}
+    several = event.get("multiValueQueryStringParameters") or {}
+    query = {**(event.get("queryStringParameters") or {}), **{k: ",".join(v) for k, v in several.items()}}
     return Request(method, path.rstrip("/") or "/", headers, query, body, request_id, context)

@@ -163,6 +163,18 @@ GONE = {"bucket": "photos-of-the-tests", "key": "no such photo"}
         ({"json_body": {"image": IMAGE, "input_size": [640]}}, 422, "invalid_option"),
         ({"json_body": {"image": IMAGE, "landmarks": "maybe"}}, 422, "invalid_option"),
         ({"json_body": {"image": IMAGE, "mirror": 2}}, 422, "invalid_option"),
+        ({"json_body": {"image": IMAGE, "mirror": 1}}, 422, "invalid_option"),
+        ({"json_body": {"image": IMAGE}, "query": {"input_size": "6_40"}}, 422, "invalid_option"),
+        ({"json_body": {"image": IMAGE}, "query": {"input_size": " 640"}}, 422, "invalid_option"),
+        ({"json_body": {"image": IMAGE}, "query": {"nms_threshold": "0_1.5"}}, 422, "invalid_option"),
+        (
+            {
+                "body": f'{{"image": "{IMAGE}", "model": "nano", "model": "v1"}}'.encode(),
+                "content_type": "application/json",
+            },
+            400,
+            "invalid_request",
+        ),
         ({"json_body": {"image": IMAGE}, "query": {"nms_threshold": "a"}}, 422, "invalid_option"),
         ({"json_body": {"image": IMAGE}, "query": {"nms_threshold": "NaN"}}, 422, "invalid_option"),
         ({"json_body": {"image": IMAGE}, "query": {"input_size": "1" * 5000}}, 422, "invalid_option"),
@@ -241,15 +253,17 @@ def test_a_batch_gives_each_photo_its_own_result_or_error(
     other = base64.b64encode(sample("coffee.webp")).decode()
     images = [{"image": good}, {"image": IMAGE}, {"s3": GONE}, {"image": other}, {"picture": good}, "text"]
     images.append({"s3": {**GONE, "versionId": ""}})
+    # half of a character, which no key can hold
+    images.append({"s3": {**GONE, "key": "\ud800"}})
     status, answer = call("POST", "/v1/detect/batch", json_body={"images": images, "max_detections": 4})
     assert status == 200
     results = answer["results"]
-    assert [entry["index"] for entry in results] == list(range(7))
+    assert [entry["index"] for entry in results] == list(range(8))
     options = DetectOptions(max_detections=4)
     assert detections(results[0]["result"]) == reference.detect(sample(PHOTO), options).to_dict()
     assert detections(results[3]["result"]) == reference.detect(sample("coffee.webp"), options).to_dict()
-    codes = ["unsupported_format", "photo_not_found", "invalid_request", "invalid_request", "invalid_request"]
-    assert [results[index]["error"]["code"] for index in (1, 2, 4, 5, 6)] == codes
+    codes = ["unsupported_format", "photo_not_found", *["invalid_request"] * 3, "photo_not_found"]
+    assert [results[index]["error"]["code"] for index in (1, 2, 4, 5, 6, 7)] == codes
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import urllib.error
 import urllib.request
@@ -13,6 +14,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from gateway_events import rest_event
 
 from featherface import Detector
 
@@ -113,7 +115,16 @@ def test_other_operations_are_unknown(rekognition: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[", b"[1]", b'{"Image": 1}', b'{"Image": {"Bytes": 1}}', b'{"Image": {"Bytes": "?"}}']
+    "body",
+    [
+        b"",
+        b"[",
+        b"[1]",
+        b'{"Image": 1}',
+        b'{"Image": {"Bytes": 1}}',
+        b'{"Image": {"Bytes": "?"}}',
+        '{"Image": {"Bytes": "é"}}'.encode(),
+    ],
 )
 def test_a_body_that_no_client_would_send_is_refused(api_url: str, body: bytes) -> None:
     headers = {
@@ -125,3 +136,21 @@ def test_a_body_that_no_client_would_send_is_refused(api_url: str, body: bytes) 
         urllib.request.urlopen(request)
     assert caught.value.code == 400
     assert json.loads(caught.value.read())["__type"] == "InvalidParameterException"
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ("no base64", "InvalidParameterException"),
+        (
+            base64.b64encode(b'{"Image": {"S3Object": {"Bucket": "b", "Name": "\\ud800"}}}').decode(),
+            "InvalidS3ObjectException",
+        ),
+    ],
+)
+def test_a_body_that_no_gateway_would_hand_over_is_refused_in_the_protocol_too(
+    detect_handler: Callable[..., dict[str, Any]], context: Any, body: str, name: str
+) -> None:
+    event = rest_event("POST", "/", headers={"X-Amz-Target": "RekognitionService.DetectFaces"})
+    answer = detect_handler({**event, "body": body, "isBase64Encoded": True}, context)
+    assert (answer["statusCode"], json.loads(answer["body"])["__type"]) == (400, name)

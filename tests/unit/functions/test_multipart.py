@@ -23,6 +23,14 @@ def test_a_form_comes_apart_as_it_was_put_together(fields: list[tuple[str, bytes
     assert read_parts(body, content_type) == [Part(name, content) for name, content in fields]
 
 
+@given(st.sampled_from(["a.jpg", "a; name=x.jpg", "name=x", "; name=x;", "ä.jpg", ""]), CONTENTS)
+def test_a_file_s_name_is_not_taken_for_its_field_s(filename: str, content: bytes) -> None:
+    assume(b"--bound" not in content)
+    disposition = f'Content-Disposition: form-data; filename="{filename}"; name="image"'.encode()
+    body = b"--bound\r\n" + disposition + b"\r\n\r\n" + content + b"\r\n--bound--\r\n"
+    assert read_parts(body, "multipart/form-data; boundary=bound") == [Part("image", content)]
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_form_or_a_request_error(body: bytes) -> None:
     with contextlib.suppress(RequestError):

@@ -48,6 +48,15 @@ def test_both_shapes_reach_the_same_routes(send: Any) -> None:
     assert send("GET", "/jobs/7", queryStringParameters=None, headers=None)["statusCode"] == 200
 
 
+def test_a_name_given_twice_reads_the_same_from_both_shapes() -> None:
+    of_a_rest_api = {
+        "queryStringParameters": {"a": "2", "b": "3"},
+        "multiValueQueryStringParameters": {"a": ["1", "2"], "b": ["3"]},
+    }
+    of_a_url = {"queryStringParameters": {"a": "1,2", "b": "3"}}
+    assert rest("GET", "/jobs/7", **of_a_rest_api)["body"] == url("GET", "/jobs/7", **of_a_url)["body"]
+
+
 @pytest.mark.parametrize("path", ["/", "", "/nothing", "/jobs/1/2", "//jobs", "/jobs//", "/JOBS"])
 def test_a_path_that_fits_no_route_is_missing(path: str) -> None:
     answer = rest("GET", path)
