@@ -23,6 +23,7 @@ __all__ = ["AwsBatch", "Backend", "JobState", "RayJobs", "backend_from_environme
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 _TIMEOUT_SECONDS: Final = 10
+_STOPPED: Final = "stopped over the API"
 _RAY_JOBS: Final = "/api/jobs/"
 _BATCH_STATES: Final[Mapping[str, JobState]] = {
     "SUBMITTED": "queued",
@@ -102,12 +103,17 @@ class AwsBatch:
         """Return the job's state; Batch forgets jobs some days after their end."""
         with translated("asking for the job"):
             jobs = self._batch.describe_jobs(jobs=[backend_id])["jobs"]
-        return _BATCH_STATES[jobs[0]["status"]] if jobs else None
+        if not jobs:
+            return None
+        # Batch calls what was terminated failed
+        if jobs[0]["status"] == "FAILED" and jobs[0].get("statusReason") == _STOPPED:
+            return "cancelled"
+        return _BATCH_STATES[jobs[0]["status"]]
 
     def stop(self, backend_id: str) -> None:
         """Cancel or terminate the job."""
         with translated("stopping the job"):
-            self._batch.terminate_job(jobId=backend_id, reason="stopped over the API")
+            self._batch.terminate_job(jobId=backend_id, reason=_STOPPED)
 
 
 class RayJobs:

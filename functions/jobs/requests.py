@@ -92,6 +92,8 @@ def _address(name: str, value: object, bucket: str, prefix: str) -> str:
     start = f"s3://{bucket}/{prefix}"
     if not isinstance(value, str) or not value.startswith(start) or len(value) > 1024:
         raise RequestError(f"{name} must be an address that starts with {start}")
+    if prefix and not value[len(start) :].strip("/"):
+        raise RequestError(f"{name} must name a folder below {start}, for that is the parent of all jobs'")
     if any(part in (".", "..") for part in value.split("/")) or not value.isprintable():
         raise RequestError(f"{name} must not have the parts . and .., nor control characters")
     return value.rstrip("/")

@@ -16,6 +16,7 @@ import jsonschema
 import pytest
 from gateway_events import rest_event
 
+from jobs.backends import AwsBatch
 from jobs.requests import FORMATS, command_line, read_job_request
 
 ROOT = Path(__file__).parents[3]
@@ -98,6 +99,26 @@ def test_a_job_is_started_shown_and_listed(jobs: Call, batch: Any, s3: Any) -> N
     assert jobs("DELETE", f"/v1/jobs/{made['id']}")[0] == 204
 
 
+class Terminating:
+    """AWS Batch where a job that is terminated ends as the service says, which the emulator does not play."""
+
+    def __init__(self) -> None:
+        self.reason = "Essential container in task exited"
+
+    def terminate_job(self, *, jobId: str, reason: str) -> None:
+        self.reason = reason
+
+    def describe_jobs(self, *, jobs: list[str]) -> dict[str, Any]:
+        return {"jobs": [{"jobId": jobs[0], "status": "FAILED", "statusReason": self.reason}]}
+
+
+def test_a_job_that_was_stopped_is_not_one_that_failed() -> None:
+    backend = AwsBatch(Terminating(), "queue", "definition")
+    assert backend.state("1") == "failed"
+    backend.stop("1")
+    assert backend.state("1") == "cancelled"
+
+
 def all_jobs(batch: Any) -> list[dict[str, Any]]:
     return [
         job
@@ -140,6 +161,8 @@ SOURCE = f"s3://{PHOTOS}/a"
         ({"source": "/etc"}, 400, "invalid_request"),
         ({"source": SOURCE, "output": f"s3://{PHOTOS}/a"}, 400, "invalid_request"),
         ({"source": SOURCE, "output": f"s3://{RESULTS}/results/a"}, 400, "invalid_request"),
+        ({"source": SOURCE, "output": f"s3://{RESULTS}/jobs/"}, 400, "invalid_request"),
+        ({"source": SOURCE, "output": f"s3://{RESULTS}/jobs//"}, 400, "invalid_request"),
         ({"source": SOURCE, "threads": 3}, 400, "invalid_request"),
         ({"source": SOURCE, "options": []}, 400, "invalid_request"),
         ({"source": SOURCE, "formats": ["xls"]}, 422, "invalid_option"),
