@@ -16,7 +16,11 @@ async function ask(path, init) {
     if (error.name === "AbortError") throw error;
     throw new ApiError("the server does not answer: is it still running?", "unreachable");
   }
-  const body = await answer.json();
+  // a proxy on the way may answer with a page of its own
+  const body = await answer.json().catch((error) => {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(`the answer is no JSON (status ${answer.status})`, "no_json");
+  });
   if (!answer.ok) throw new ApiError(body.detail, body.code);
   return body;
 }

@@ -45,14 +45,17 @@ function row(face) {
   line.append(
     ...cells.map((text) => Object.assign(document.createElement("td"), { textContent: text })),
   );
-  line.addEventListener("mouseenter", () => show(face));
-  line.addEventListener("mouseleave", () => show());
+  // by mouse or by keyboard
+  line.tabIndex = 0;
+  for (const name of ["mouseenter", "focus"]) line.addEventListener(name, () => show(face));
+  for (const name of ["mouseleave", "blur"]) line.addEventListener(name, () => show());
   return line;
 }
 
 function present({ faces, timings }) {
   const count = faces.length === 1 ? "1 face" : faces.length ? `${faces.length} faces` : "No face";
   tell(`${count}, found in ${Math.round(timings.total_ms)} ms`);
+  picture.setAttribute("aria-label", `${photo.name}: ${count.toLowerCase()}`);
   by("faces").hidden = faces.length === 0;
   by("faces").tBodies[0].replaceChildren(...faces.map(row));
   by("actions").hidden = by("call").hidden = false;
@@ -89,6 +92,7 @@ async function take(bytes, name) {
   if (turn !== taken) return;
   photo = { bytes, name, pixels, result: null };
   picture.hidden = !pixels;
+  picture.setAttribute("aria-label", name);
   by("invitation").hidden = Boolean(pixels);
   by("drop").classList.toggle("filled", Boolean(pixels));
   forget();

@@ -33,6 +33,19 @@ def command(subparsers: Any) -> None:
     parser.set_defaults(func=run)
 
 
+def _photo(path: Path) -> bytes:
+    """Return a photo's bytes; raises ValueError if it is none."""
+    from featherface import ImageError, Settings
+    from featherface.images import decode
+
+    data = path.read_bytes()
+    try:
+        decode(data, limits=Settings().image_limits)
+    except ImageError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return data
+
+
 def run(args: argparse.Namespace) -> int:
     """Measure and print two tables."""
     from featherface import FeatherFaceError
@@ -48,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         return 2
     shape = (args.size * 3 // 4, args.size)
     try:
-        photos = [path.read_bytes() for path in args.photos] or [made_photo()]
+        photos = [_photo(path) for path in args.photos] or [made_photo()]
         contest = network_contest(models, args.peer, shape=shape, threads=args.threads, rounds=args.rounds)
         rounds = max(2, args.rounds // 3)
         stages = photo_stages(

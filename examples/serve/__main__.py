@@ -13,6 +13,13 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+_LAST_PORT = 65535
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to {_LAST_PORT}, got {text!r}")
+    return int(text)
 
 
 def main() -> int:
@@ -20,7 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m examples.serve", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--port", type=_port, default=8080, help="0 takes a free one (default 8080)")
     port = parser.parse_args().port
 
     # As Lambda does: the functions' folder is the root of their imports, and tracing needs a daemon.
@@ -47,7 +54,11 @@ def main() -> int:
         "/docs": Page("text/html; charset=utf-8", page(description)),
         "/openapi.json": Page("application/json", description.encode()),
     }
-    server = serve(lambda_handler, BINARY_TYPES, pages, port)
+    try:
+        server = serve(lambda_handler, BINARY_TYPES, pages, port)
+    except OSError as error:
+        print(f"cannot listen on port {port}: {error.strerror}; choose another by --port", file=sys.stderr)
+        return 1
     address = f"http://127.0.0.1:{server.server_port}"
     print(f"{address} takes a photo to try, {address}/docs describes the API; end with Ctrl-C", flush=True)
     try:

@@ -73,6 +73,11 @@ def rest_event(
     }
 
 
+def _page(target: str) -> str:
+    """Return the path under which a page is known, whatever query or closing slash came with it."""
+    return urlsplit(target).path.rstrip("/") or "/"
+
+
 def serve(
     handler: LambdaHandler,
     binary_types: tuple[str, ...],
@@ -102,7 +107,7 @@ def serve(
             body = self._read()
             if body is None:
                 return
-            page = (pages or {}).get(self.path) if self.command == "GET" else None
+            page = (pages or {}).get(_page(self.path)) if self.command in ("GET", "HEAD") else None
             if page is not None:
                 self._send(200, {"Content-Type": page.media_type}, page.content)
                 return
@@ -115,21 +120,35 @@ def serve(
             self._send(answer["statusCode"], answer["headers"], content)
 
         def _read(self) -> bytes | None:
+            if "Transfer-Encoding" in self.headers:
+                self._refuse(
+                    411,
+                    "length_required",
+                    "Length required",
+                    "this server takes no body in chunks; send it with its Content-Length "
+                    "(curl: --data-binary @photo.jpg)",
+                )
+                return None
             length = self.headers.get("Content-Length", "0")
             if not length.isdecimal() or int(length) > _MAX_BODY_BYTES:
                 # as the template lets the gateway say it
-                problem = {
-                    "type": "urn:featherface:problem:payload_too_large",
-                    "title": "Too large",
-                    "status": 413,
-                    "detail": "one call takes 10 MB; send larger photos by POST /v1/uploads",
-                    "code": "payload_too_large",
-                    "request_id": str(uuid.uuid4()),
-                }
-                self.close_connection = True
-                self._send(413, {"Content-Type": "application/problem+json"}, json.dumps(problem).encode())
+                detail = "one call takes 10 MB; send larger photos by POST /v1/uploads"
+                self._refuse(413, "payload_too_large", "Too large", detail)
                 return None
             return self.rfile.read(int(length))
+
+        def _refuse(self, status: int, code: str, title: str, detail: str) -> None:
+            """Answer without having read the body, and so for the last time on this connection."""
+            problem = {
+                "type": f"urn:featherface:problem:{code}",
+                "title": title,
+                "status": status,
+                "detail": detail,
+                "code": code,
+                "request_id": str(uuid.uuid4()),
+            }
+            self.close_connection = True
+            self._send(status, {"Content-Type": "application/problem+json"}, json.dumps(problem).encode())
 
         def _send(self, status: int, headers: Mapping[str, str], content: bytes) -> None:
             self.send_response(status)
@@ -137,7 +156,8 @@ def serve(
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            if self.command != "HEAD":
+                self.wfile.write(content)
 
         def __getattr__(self, name: str) -> Any:
             # whichever the method is: the function knows what it does not have

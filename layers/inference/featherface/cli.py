@@ -24,7 +24,13 @@ from featherface.config import PROFILES, load_settings
 from featherface.detector import Detector
 from featherface.drawing import draw
 from featherface.encoding import to_jpeg
-from featherface.errors import FeatherFaceError, ImageError, ModelIntegrityError, ModelManifestError
+from featherface.errors import (
+    ConfigurationError,
+    FeatherFaceError,
+    ImageError,
+    ModelIntegrityError,
+    ModelManifestError,
+)
 from featherface.packages import ModelPackage, load_manifest
 from featherface.validation import check_model, identify, read_model
 
@@ -163,6 +169,9 @@ def _detect(arguments: argparse.Namespace) -> int:
             "max_detections": arguments.max_detections,
         },
     )
+    for option, folder in (("--draw", arguments.draw), ("--blur", arguments.blur)):
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise ConfigurationError(f"{option} needs a folder to write to; {folder} is a file")
     detector = Detector.load(settings=settings)
     info = detector.info
     answers = [_detect_one(detector, path, arguments.draw, arguments.blur) for path in arguments.photos]
@@ -199,10 +208,11 @@ def _detect_one(detector: Detector, path: Path, pictures: Path | None, copies: P
 
 
 def _read(path: Path, max_bytes: int) -> bytes:
-    if path != _STDIN:
-        return path.read_bytes()
     # No more than shows that it is too much.
-    return sys.stdin.buffer.read(max_bytes + 1)
+    if path == _STDIN:
+        return sys.stdin.buffer.read(max_bytes + 1)
+    with path.open("rb") as file:
+        return file.read(max_bytes + 1)
 
 
 def _free_name(folder: Path, stem: str, suffix: str) -> Path:

@@ -26,6 +26,10 @@ PROFILES: Final = ("production", "edge_device", "cloud_api")
 MAX_BATCH: Final = 8
 """Photos that may share one run of the session."""
 
+_PREFIX: Final = "FEATHERFACE_"
+# Of this package, but no settings.
+_OTHER_VARIABLES: Final = ("PROFILE", "MODELS")
+
 _MIB: Final = 1024 * 1024
 # What the process holds without a photo: interpreter, libraries, a session with its arena (90 to 120 MiB,
 # measured with both models and inputs up to 1024). The least limit leaves room for photos of two megapixels.
@@ -189,17 +193,19 @@ def load_settings(
     Raises
     ------
     ConfigurationError
-        If the profile cannot be read, a key is unknown, or a value has the wrong type or is out of range.
+        If the profile cannot be read, a key is unknown, a variable is nearly one that is read, or a value has
+        the wrong type or is out of range.
     """
     environ = os.environ if environ is None else environ
     profile = profile or environ.get("FEATHERFACE_PROFILE") or None
     values: dict[str, Any] = {} if profile is None else _read_profile(profile)
-    for name in _names():
-        text = environ.get(f"FEATHERFACE_{name.upper()}")
-        if text is not None:
-            values[name] = _parse(name, text)
     chosen = {name: value for name, value in (overrides or {}).items() if value is not None}
     _check_names(chosen, "the overrides")
+    for name in _names():
+        text = environ.get(f"{_PREFIX}{name.upper()}")
+        if text is not None:
+            values[name] = _parse(name, text, used=name not in chosen)
+    _check_variables(environ)
     return Settings(**{**values, **chosen})
 
 
@@ -232,17 +238,40 @@ def _check(name: str, value: object) -> None:
         )
 
 
-def _parse(name: str, text: str) -> Any:
+def _parse(name: str, text: str, *, used: bool) -> Any:
+    variable = f"{_PREFIX}{name.upper()}"
+    value: Any
     if name in _CHOICES:
-        return text.strip().lower()
-    if name in _SWITCHES:
+        value = text.strip().lower()
+    elif name in _SWITCHES:
         # What is neither is refused with the other values, as it was written.
-        return _SAID.get(text.strip().lower(), text)
-    try:
-        return float(text) if name in _REALS else int(text)
-    except ValueError:
-        kind = "a number" if name in _REALS else "a whole number"
-        raise ConfigurationError(f"FEATHERFACE_{name.upper()} must be {kind}; got {text!r}") from None
+        value = _SAID.get(text.strip().lower(), text)
+    else:
+        try:
+            value = float(text) if name in _REALS else int(text)
+        except ValueError:
+            kind = "a number" if name in _REALS else "a whole number"
+            raise ConfigurationError(f"{variable} must be {kind}; got {text!r}") from None
+    if used:
+        try:
+            _check(name, value)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{error} (from the variable {variable})") from None
+    return value
+
+
+def _check_variables(environ: Mapping[str, str]) -> None:
+    """Refuse a variable that is nearly one of ours; what is quite another's stays unread."""
+    known = {*(name.upper() for name in _names()), *_OTHER_VARIABLES}
+    unknown = {name[len(_PREFIX) :] for name in environ if name.startswith(_PREFIX)} - known
+    if unknown:
+        import difflib
+
+        for name in sorted(unknown):
+            if near := difflib.get_close_matches(name, known, n=1, cutoff=0.8):
+                raise ConfigurationError(
+                    f"unknown variable {_PREFIX}{name}: did you mean {_PREFIX}{near[0]}?"
+                )
 
 
 def _check_names(values: Mapping[Any, Any], source: str) -> None:

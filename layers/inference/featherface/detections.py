@@ -164,7 +164,8 @@ class Face:
     Parameters
     ----------
     confidence : float
-        The model's probability, 0 to 1; less where a stronger face overlaps it, see `Settings.nms_threshold`.
+        The softmax of the model's two class logits, 0 to 1, less where a stronger face overlaps it (see
+        `Settings.nms_threshold`). It orders faces; the model cards say what share of each is right.
     box : BoundingBox
     landmarks : Landmarks
 

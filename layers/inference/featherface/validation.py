@@ -172,7 +172,12 @@ def identify(
     ]
     if len(named) != 1:
         files = ", ".join(
-            sorted(file.path.name for p in manifest.models.values() for file in p.files.values())
+            sorted(
+                file.path.name
+                for package in manifest.models.values()
+                for kind, file in package.files.items()
+                if kind != "checkpoint"
+            )
         )
         raise ModelManifestError(
             f"the manifest in {manifest.folder} lists no model file {path.name!r}; it lists "

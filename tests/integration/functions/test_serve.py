@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
+from examples.serve.gateway import Page, serve
 from examples.serve.site import site
 
 from featherface import Detector, load_settings
@@ -46,6 +51,37 @@ def test_a_developer_s_server_answers_and_describes_itself(sample: Callable[[str
     finally:
         process.terminate()
         process.wait(10)
+
+
+def test_pages_are_found_whatever_query_comes_along_and_chunks_are_refused(
+    detect_handler: Callable[..., dict[str, Any]],
+) -> None:
+    server = serve(detect_handler, (), {"/": Page("text/html", b"page"), "/docs": Page("text/html", b"docs")})
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port)
+        for target, content in {"/?x=1": b"page", "/docs/": b"docs"}.items():
+            connection.request("GET", target)
+            assert connection.getresponse().read() == content
+            connection.request("HEAD", target)
+            answer = connection.getresponse()
+            assert (answer.status, answer.headers["Content-Length"], answer.read()) == (200, "4", b"")
+        connection.request("POST", "/v1/detect", iter([b"photo"]), {"Content-Type": "image/jpeg"})
+        answer = connection.getresponse()
+        assert answer.status == 411
+        problem = json.loads(answer.read())
+        assert (problem["code"], problem["status"]) == ("length_required", 411)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "http"])
+def test_a_port_that_is_none_is_a_usage_error(port: str) -> None:
+    command = [sys.executable, "-m", "examples.serve", f"--port={port}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "expected a port from 0 to 65535" in done.stderr
 
 
 def test_the_page_has_all_that_it_refers_to_and_asks_nobody_else() -> None:

@@ -19,6 +19,7 @@ NO_NETWORK = "no network.onnx"
         (["--peer", NO_NETWORK], f"{NO_NETWORK} is no network"),
         (["--peer", "nowhere.onnx"], "nowhere.onnx"),
         (["nowhere.jpg"], "nowhere.jpg"),
+        ([NO_NETWORK], f"{NO_NETWORK}: "),
     ],
 )
 def test_what_cannot_be_measured_is_refused(

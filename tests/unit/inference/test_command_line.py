@@ -67,6 +67,31 @@ def test_detect_goes_on_after_a_bad_photo(run: Run, photo: Path, tmp_path: Path)
     assert "detections" in good
 
 
+def test_detect_reads_no_more_of_a_file_than_shows_that_it_is_too_much(photo: Path, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    huge = tmp_path / "huge.jpg"
+    with huge.open("wb") as file:
+        file.truncate(64 * 1024**3)
+    limit = 8 * 1024**3
+    done = subprocess.run(
+        [*PROGRAM, "detect", photo, huge, "--device", "cpu"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    good, bad = json.loads(done.stdout)["photos"]
+    assert "detections" in good
+    assert bad["error"]["code"] == "image_too_large"
+
+
+@pytest.mark.parametrize("option", ["--draw", "--blur"])
+def test_a_file_where_a_folder_is_to_be_is_a_usage_error(run: Run, photo: Path, option: str) -> None:
+    code, out, err = run("detect", photo, option, photo)
+    assert (code, out) == (2, "")
+    assert f"{option} needs a folder to write to; {photo} is a file" in err
+
+
 def test_detect_draws(run: Run, photo: Path, tmp_path: Path) -> None:
     other = tmp_path / "other" / "scene.jpg"
     other.parent.mkdir()
@@ -148,6 +173,15 @@ def test_validate_a_tampered_file(run: Run, manifest: Manifest, tmp_path: Path) 
     assert "ok    size" in out
     assert "FAIL" in out
     assert "[model_hash]" in out
+
+
+def test_a_checkpoint_is_no_file_to_validate(run: Run, manifest: Manifest) -> None:
+    path = manifest.package("nano").file("checkpoint").path
+    code, _, err = run("validate", path)
+    assert code == 1
+    listed = err.partition("it lists")[2]
+    assert "featherface_nano.onnx" in listed
+    assert path.name not in listed
 
 
 @pytest.mark.parametrize("arguments", [("other.onnx",), ("--model", "big")])

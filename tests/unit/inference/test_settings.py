@@ -86,7 +86,14 @@ def test_every_setting_can_come_from_the_environment(name: str) -> None:
 
 
 def test_other_variables_are_left_alone() -> None:
-    assert load_settings(environ={"FEATHERFACE_MODELS": "/models", "PATH": "/bin"}) == Settings()
+    others = {
+        "FEATHERFACE_MODELS": "/models",
+        "PATH": "/bin",
+        # as Kubernetes tells of a service of this name
+        "FEATHERFACE_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "FEATHERFACE_SERVICE_HOST": "10.0.0.1",
+    }
+    assert load_settings(environ=others) == Settings()
 
 
 @pytest.mark.parametrize(
@@ -153,6 +160,20 @@ def test_wrong_environment_is_explained() -> None:
         ConfigurationError, match="FEATHERFACE_INPUT_SIZE must be a whole number; got 'large'"
     ):
         load_settings(environ={"FEATHERFACE_INPUT_SIZE": "large"})
+
+
+@pytest.mark.parametrize(("name", "value"), [("MODEL", "v9"), ("MIRROR", "yes"), ("MAX_DETECTIONS", "0")])
+def test_a_wrong_variable_is_named(name: str, value: str) -> None:
+    environ = {f"FEATHERFACE_{name}": value}
+    with pytest.raises(ConfigurationError, match=rf"from the variable FEATHERFACE_{name}\)"):
+        load_settings(environ=environ)
+    # what the caller says otherwise is not asked of the variable
+    load_settings(environ=environ, overrides={name.lower(): OTHER[name.lower()]})
+
+
+def test_a_misspelt_variable_is_an_error_and_no_silence() -> None:
+    with pytest.raises(ConfigurationError, match="FEATHERFACE_MIROR: did you mean FEATHERFACE_MIRROR"):
+        load_settings(environ={"FEATHERFACE_MIROR": "true"})
 
 
 def test_wrong_overrides_are_explained() -> None:
