@@ -95,7 +95,15 @@ def command(subparsers: Any) -> None:
     )
     parser.add_argument("--address", metavar="RAY", help="of a Ray cluster (default: an embedded Ray)")
     parser.add_argument("--cpus", type=int, metavar="N", help="CPUs for the embedded Ray (default: all)")
-    parser.add_argument("--worker-cpus", type=int, metavar="N", help="CPUs of one worker (default: up to 4)")
+    parser.add_argument(
+        "--worker-cpus", type=int, metavar="N", help="CPUs of one CPU worker (default: up to 4)"
+    )
+    parser.add_argument(
+        "--gpu-worker-cpus",
+        type=int,
+        metavar="N",
+        help="CPUs of one GPU worker, to decode (default: its share of its node's)",
+    )
     parser.add_argument(
         "--worker-gpus", type=float, metavar="N", help="GPUs of one GPU worker (default: 0.25; 0: none)"
     )
@@ -161,7 +169,13 @@ def _config(args: argparse.Namespace) -> Any:
         limit=args.limit,
         address=args.address,
         cpus=usable_cpus() if args.cpus is None else args.cpus,
-        workers=Limits(args.worker_cpus, args.worker_gpus, args.max_workers, args.max_gpu_workers),
+        workers=Limits(
+            args.worker_cpus,
+            args.worker_gpus,
+            args.max_workers,
+            args.max_gpu_workers,
+            args.gpu_worker_cpus,
+        ),
         timeout=args.timeout,
         max_errors=ErrorLimit.parse(args.max_errors) if args.max_errors else ErrorLimit(),
         retry_errors=args.retry_errors,

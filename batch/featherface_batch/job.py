@@ -25,7 +25,7 @@ from featherface_batch.manifest import MANIFEST_NAME, Work, make_manifest
 from featherface_batch.pipeline import run_plan
 from featherface_batch.plan import Plan
 from featherface_batch.planning import Planner
-from featherface_batch.pool import Limits, Pool, choose_pool
+from featherface_batch.pool import Limits, Pool, choose_pool, without_room
 from featherface_batch.progress import Progress
 from featherface_batch.records import Tally, is_text, write_json
 from featherface_batch.report import Gallery, render_report
@@ -254,12 +254,21 @@ def _work(
     """Annotate what is left; returns how many photos that was, and the workers."""
     if before.photos == plan.photos and not (config.retry_errors and before.errors):
         return 0, Pool(())
+    there = nodes(config.address, config.cpus)
     pool = choose_pool(
-        nodes(config.address, config.cpus),
+        there,
         config.workers,
         device=config.settings.device,
         gpu_build="CUDAExecutionProvider" in onnxruntime.get_available_providers(),
+        grows=config.address is not None,
     )
+    for kind in without_room(pool, there):
+        _LOGGER.warning(
+            "no node of the cluster has %d CPUs and %g GPUs for a worker: waiting for one that has. "
+            "If none will come, stop, and ask for smaller workers",
+            kind.cpus,
+            kind.gpus,
+        )
     worker = WorkerConfig(
         config.settings,
         config.s3,

@@ -122,6 +122,11 @@ class Ledger:
             part: sum((result.tally for result in _found(names).values()), Tally()) for part, names in listed
         }
 
+    def finished_shards(self, *, retry_errors: bool) -> int:
+        """Count the shards of all parts that `finished` would name, in one listing."""
+        listed = groupby(self.storage.names(_RESULTS), key=lambda name: name.rsplit("/", 2)[1])
+        return sum(len(_without_work(_found(names), retry_errors=retry_errors)) for _, names in listed)
+
     def finished(self, part: str, *, retry_errors: bool) -> frozenset[int]:
         """Return the numbers of a part's shards that need no more work.
 
@@ -131,8 +136,7 @@ class Ledger:
         retry_errors : bool
             Whether a shard with errors counts as unfinished.
         """
-        results = self._results(part).values()
-        return frozenset(result.shard for result in results if not (retry_errors and result.tally.errors))
+        return _without_work(self._results(part), retry_errors=retry_errors)
 
     def recorded(self, part: str, shard: int) -> list[Outcome]:
         """Return the outcomes of a finished shard; none if it is unfinished."""
@@ -235,6 +239,12 @@ def _found(names: Iterable[str], *, every: bool = False) -> dict[Any, _Result]:
         if key not in found or result.tally.errors < found[key].tally.errors:
             found[key] = result
     return found
+
+
+def _without_work(results: Mapping[Any, _Result], *, retry_errors: bool) -> frozenset[int]:
+    return frozenset(
+        result.shard for result in results.values() if not (retry_errors and result.tally.errors)
+    )
 
 
 def _folder(part: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,6 +17,7 @@ from featherface_batch.isolation import annotate_isolated
 from featherface_batch.ledger import Ledger
 from featherface_batch.plan import PART_PHOTOS, Plan, Shard, read_part
 from featherface_batch.pool import Kind, Pool
+from featherface_batch.reasons import reason_of
 from featherface_batch.records import Photo, Tally
 from featherface_batch.worker import Worker, WorkerConfig
 
@@ -30,6 +33,8 @@ _PHOTOS_READ_HERE = 4 * PART_PHOTOS
 # pool can have (a shard more than places), there would never be a second worker; at two thirds a full pool
 # doubles until it has what it may have.
 _TAKEN_PLACES_TO_GROW = 2 / 3
+# the class of Ray Data's threads, in 2.60
+_EXECUTION = "StreamingExecutor"
 
 
 def run_plan(
@@ -53,8 +58,10 @@ def run_plan(
     """
     import ray
 
+    before = set(threading.enumerate())
     kinds = pool.kinds
-    claims = ray.remote(Claims).options(num_cpus=0).remote() if len(kinds) > 1 else None
+    claims = _claims() if len(kinds) > 1 else None
+    left = plan.shards - ledger.finished_shards(retry_errors=retry_errors) if claims else 0
     runs = [
         _shards(plan, ledger, config.on(kind), kind, retry_errors=retry_errors, claims=claims, back=back)
         for back, kind in enumerate(kinds)
@@ -65,12 +72,38 @@ def run_plan(
         streams = [partial(run.iter_batches, batch_size=None, prefetch_batches=0) for run in runs]
         for done in merged(streams):
             yield Tally(*(int(done[name].sum()) for name in ("photos", "errors", "faces")))
+            left -= int(done["ours"].sum())
+            if claims and not left:
+                # Not at the end of both streams: a kind whose first worker waits for a node never ends.
+                return
     except ray.exceptions.RayError as error:
-        # Ray hands over the worker's whole traceback as text; its last line is the worker's own error.
-        reason = str(error).strip().splitlines()[-1]
         raise WorkerError(
-            f"a worker failed: {reason}. What is done is kept; Ray's logs have the rest"
+            f"a worker failed: {reason_of(error)}. What is done is kept; Ray's logs have the rest"
         ) from error
+    finally:
+        _end(set(threading.enumerate()) - before)
+
+
+def _end(threads: set[threading.Thread]) -> None:
+    """End the executions of Ray Data among threads.
+
+    Nothing public does, where another thread reads: only who iterates can stop, and that one may wait for a
+    worker that never starts. Left alone, an execution outlives the session and connects to any Ray it finds.
+    """
+    for thread in threads:
+        if type(thread).__name__ == _EXECUTION and hasattr(thread, "shutdown"):
+            # what has ended by an error may not end well, and that error is the one to tell
+            with suppress(Exception):
+                thread.shutdown(force=True)
+
+
+def _claims() -> Any:
+    """Start the actor that says whose a shard is: beside the driver, for other nodes may be taken away."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(Claims).options(num_cpus=0, scheduling_strategy=here).remote()
 
 
 def _shards(
@@ -143,8 +176,9 @@ class _ShardActor:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
         shard = _from_row({name: column[0] for name, column in batch.items()})
-        added = self._annotate(shard) if self._is_ours(shard) else Tally()
-        return {"photos": [added.photos], "errors": [added.errors], "faces": [added.faces]}
+        ours = self._is_ours(shard)
+        added = self._annotate(shard) if ours else Tally()
+        return {"photos": [added.photos], "errors": [added.errors], "faces": [added.faces], "ours": [ours]}
 
     def _is_ours(self, shard: Shard) -> bool:
         import ray

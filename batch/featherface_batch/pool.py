@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from featherface_batch.errors import UsageError
 
-__all__ = ["Kind", "Limits", "Pool", "choose_pool"]
+__all__ = ["Kind", "Limits", "Pool", "choose_pool", "without_room"]
 
 _WORKER_CPUS: Final = 4
 _GPUS: Final = 0.25
@@ -39,8 +39,8 @@ class Limits:
 
     Parameters
     ----------
-    worker_cpus : int, optional
-        CPUs of a worker.
+    worker_cpus, gpu_worker_cpus : int, optional
+        CPUs of a CPU worker and of a GPU worker.
     worker_gpus : float, optional
         GPUs of a GPU worker; 0 for no such workers.
     max_workers, max_gpu_workers : int, optional
@@ -56,10 +56,12 @@ class Limits:
     worker_gpus: float | None = None
     max_workers: int | None = None
     max_gpu_workers: int | None = None
+    gpu_worker_cpus: int | None = None
 
     def __post_init__(self) -> None:
         for option, value, least in (
             ("--worker-cpus", self.worker_cpus, 1),
+            ("--gpu-worker-cpus", self.gpu_worker_cpus, 1),
             ("--max-workers", self.max_workers, 0),
             ("--max-gpu-workers", self.max_gpu_workers, 0),
         ):
@@ -93,7 +95,9 @@ class Pool:
         return sum(kind.gpus * kind.most for kind in self.kinds)
 
 
-def choose_pool(nodes: Iterable[Mapping[str, Any]], limits: Limits, *, device: str, gpu_build: bool) -> Pool:
+def choose_pool(
+    nodes: Iterable[Mapping[str, Any]], limits: Limits, *, device: str, gpu_build: bool, grows: bool = True
+) -> Pool:
     """Divide the CPUs and GPUs of a cluster among workers.
 
     Parameters
@@ -105,11 +109,13 @@ def choose_pool(nodes: Iterable[Mapping[str, Any]], limits: Limits, *, device: s
         Of `featherface.Settings`: ``cpu`` allows no GPU workers, ``cuda`` and ``tensorrt`` no others.
     gpu_build : bool
         Whether this onnxruntime can use a GPU. If not, GPUs are left alone unless the user asked for them.
+    grows : bool
+        Whether there may be more nodes later: workers that have no room now are waited for.
 
     Raises
     ------
     UsageError
-        The limits contradict the device.
+        The limits contradict the device, or leave no worker that could ever start.
     """
     gpus = limits.worker_gpus
     if device == "cpu" and (gpus or limits.max_gpu_workers):
@@ -120,30 +126,66 @@ def choose_pool(nodes: Iterable[Mapping[str, Any]], limits: Limits, *, device: s
         wanted = device != "cpu" and (gpu_build or device != "auto" or bool(limits.max_gpu_workers))
         gpus = _GPUS if wanted else 0.0
     found = [(int(node.get("CPU", 0)), float(node.get("GPU", 0))) for node in nodes]
-    cpus = limits.worker_cpus or _WORKER_CPUS
     kinds = []
     if gpus:
-        gpu_kind = _gpu_kind(found, gpus, limits)
-        kinds.append(gpu_kind)
+        gpu_kind, room = _gpu_kind(found, gpus, limits)
+        if not (grows or room) and (device != "auto" or limits.worker_gpus or limits.max_gpu_workers):
+            raise UsageError(
+                f"a GPU worker takes {gpu_kind.cpus} CPU(s) and {gpus:g} GPU(s), and Ray finds "
+                f"{sum(gpu for _, gpu in found):g} GPU(s) here: set the device to cpu or auto, ask for no "
+                "GPU workers, or name a cluster by --address"
+            )
+        kinds.append(gpu_kind if grows else replace(gpu_kind, most=min(gpu_kind.most, room)))
         found = [(_left(node, gpu_kind), 0.0) for node in found]
     if device in {"auto", "cpu"}:
-        largest = max((node for node, _ in found), default=0)
-        # A worker that no node has room for would never start.
-        each = min(cpus, largest) if largest and limits.max_workers is None else cpus
-        room = sum(node // each for node, _ in found)
-        bound = room if limits.max_workers is None else limits.max_workers
-        kinds.append(Kind(each, 0.0, bound))
-    kinds = [kind for kind in kinds if kind.most] or [Kind(cpus, gpus if device != "auto" else 0.0)]
-    return Pool(tuple(kinds))
+        cpu_kind, room = _cpu_kind([node for node, _ in found], limits, grows=grows)
+        kinds.append(cpu_kind if grows else replace(cpu_kind, most=min(cpu_kind.most, room)))
+    return Pool(tuple(kind for kind in kinds if kind.most) or (_awaited(kinds, limits),))
 
 
-def _gpu_kind(nodes: list[tuple[int, float]], gpus: float, limits: Limits) -> Kind:
-    """Return GPU workers, which share their node's CPUs as they share its GPUs, to decode for them."""
+def without_room(pool: Pool, nodes: Iterable[Mapping[str, Any]]) -> list[Kind]:
+    """Return the kinds of which no node could hold a single worker, were it free.
+
+    Parameters
+    ----------
+    pool : Pool
+    nodes : iterable of mapping
+        As for `choose_pool`.
+    """
+    found = [(float(node.get("CPU", 0)), float(node.get("GPU", 0))) for node in nodes]
+    return [
+        kind for kind in pool.kinds if not any(cpu >= kind.cpus and gpu >= kind.gpus for cpu, gpu in found)
+    ]
+
+
+def _cpu_kind(nodes: list[int], limits: Limits, *, grows: bool) -> tuple[Kind, int]:
+    """Return CPU workers, and for how many of them there is room."""
+    largest = max(nodes, default=0)
+    cpus = limits.worker_cpus or _WORKER_CPUS
+    # A worker that no node has room for would never start; what was asked for may fit the nodes to come.
+    if largest and not (grows and limits.worker_cpus and limits.max_workers is not None):
+        cpus = min(cpus, largest)
+    room = sum(node // cpus for node in nodes)
+    return Kind(cpus, 0.0, room if limits.max_workers is None else limits.max_workers), room
+
+
+def _gpu_kind(nodes: list[tuple[int, float]], gpus: float, limits: Limits) -> tuple[Kind, int]:
+    """Return GPU workers, which share their node's CPUs as they share its GPUs, and for how many is room."""
     shares = [int(cpu * gpus / gpu) for cpu, gpu in nodes if gpu >= gpus]
-    cpus = limits.worker_cpus or max(1, min(shares, default=_WORKER_CPUS))
+    cpus = limits.gpu_worker_cpus or max(1, min(shares, default=_WORKER_CPUS))
     room = sum(min(int(gpu / gpus), cpu // cpus) for cpu, gpu in nodes)
-    bound = room if limits.max_gpu_workers is None else limits.max_gpu_workers
-    return Kind(cpus, gpus, bound)
+    return Kind(cpus, gpus, room if limits.max_gpu_workers is None else limits.max_gpu_workers), room
+
+
+def _awaited(kinds: Sequence[Kind], limits: Limits) -> Kind:
+    """Return a worker of a kind that has no room yet; raises UsageError if none is allowed."""
+    allowed = [kind for kind in kinds if (limits.max_gpu_workers if kind.gpus else limits.max_workers) != 0]
+    if not allowed:
+        raise UsageError(
+            "no worker is left: --max-workers 0 allows GPU workers alone, --max-gpu-workers 0 none of those"
+        )
+    # the last one is of CPUs, unless the device forbids it
+    return replace(allowed[-1], most=1)
 
 
 def _left(node: tuple[int, float], kind: Kind) -> int:

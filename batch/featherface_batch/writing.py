@@ -11,6 +11,7 @@ from featherface_batch.errors import WorkerError
 from featherface_batch.ledger import Ledger
 from featherface_batch.naming import digests, find_clashes
 from featherface_batch.plan import PART_PHOTOS, Plan, read_part
+from featherface_batch.reasons import reason_of
 from featherface_batch.sections import Section, make_sections
 from featherface_batch.sinks import finish, needs_names, write_section
 from featherface_batch.statistics import Statistics
@@ -86,6 +87,7 @@ def _each(sections: Sequence[Section], work: Callable[[Section], Any]) -> list[A
     try:
         answers = data.from_items(rows, override_num_blocks=len(rows)).map(run, num_cpus=1).take_all()
     except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise WorkerError(f"writing the results failed: {reason}. Run the same command again") from error
+        raise WorkerError(
+            f"writing the results failed: {reason_of(error)}. Run the same command again"
+        ) from error
     return [pickle.loads(row["answer"]) for row in sorted(answers, key=lambda row: int(row["number"]))]

@@ -43,7 +43,9 @@ class KindFinder:
     def __init__(self, settings: Settings) -> None:
         import ray
 
-        given = ray.get_runtime_context().get_assigned_resources().get("GPU", 0)
+        # in a process for one photo at a time there is no Ray to ask
+        known = ray.is_initialized()
+        given = ray.get_runtime_context().get_assigned_resources().get("GPU", 0) if known else "?"
         self._line = f"{settings.device} {given}"
         # whatever it is for, it runs here
         self._detector = Detector.load(settings=replace(settings, device="cpu"))

@@ -33,3 +33,72 @@ def test_cpu_and_gpu_workers_share_a_run_and_no_photo_is_done_twice(
     assert {(device, float(gpus)) for device, gpus, _ in run.log} == {("cpu", 0.0), ("cuda", 0.5)}
     assert len({digest for *_, digest in run.log}) == len(run.log) == PHOTOS
     assert run.keys == [f"{number:03d}.jpg" for number in range(PHOTOS)]
+
+
+LOSING = """
+import sys, threading, time
+from pathlib import Path
+import ray
+from ray.cluster_utils import Cluster
+from featherface import Settings
+from featherface_batch.job import JobConfig, annotate
+from featherface_batch.pool import Limits
+from finders import KindFinder
+
+source, output = sys.argv[1:]
+# The head works on nothing, and whatever wants no CPU could lie on any node.
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+gpus = [cluster.add_node(num_cpus=1, num_gpus=1, object_store_memory=80 * 2**20) for _ in range(2)]
+cluster.wait_for_nodes()
+
+def results():
+    return len(list(Path(output, "_work/results").rglob("*.jsonl")))
+
+def end_a_node():
+    while not results():
+        time.sleep(0.05)
+    (claims,) = [a for a in ray._private.state.actors().values() if a["ActorClassName"] == "Claims"]
+    place = claims["Address"]["NodeID"]
+    workers = [node for node in cluster.worker_nodes if node.node_id == place]
+    print("whose a shard is, is told", "by a worker's node" if workers else "beside the driver", flush=True)
+    cluster.remove_node((workers or gpus)[0], allow_graceful=False)
+    print("one node is gone after", results(), "shards", flush=True)
+
+killer = threading.Thread(target=end_a_node, daemon=True)
+killer.start()
+limits = Limits(worker_cpus=1, gpu_worker_cpus=1, worker_gpus=1, max_workers=1, max_gpu_workers=2)
+annotate(JobConfig(
+    source, output, Settings(input_size=320), address=cluster.address, workers=limits, load=KindFinder
+))
+killer.join()
+"""
+WAITING = """
+import sys
+from ray.cluster_utils import Cluster
+from featherface import Settings
+from featherface_batch.job import JobConfig, annotate
+from featherface_batch.pool import Limits
+from finders import KindFinder
+
+source, output = sys.argv[1:]
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+annotate(JobConfig(
+    source, output, Settings(input_size=320), address=cluster.address, workers=Limits(max_gpu_workers=1),
+    load=KindFinder
+))
+"""
+
+
+def test_a_gpu_s_node_dies_and_the_run_is_complete(on_a_cluster: Callable[[str, int], Annotated]) -> None:
+    run = on_a_cluster(LOSING, 384)
+    assert "told beside the driver" in run.stdout
+    assert "one node is gone" in run.stdout
+    assert {device for device, *_ in run.log} == {"cpu", "cuda"}
+    assert run.keys == [f"{number:03d}.jpg" for number in range(384)]
+
+
+def test_a_gpu_that_never_comes_holds_nothing_up(on_a_cluster: Callable[[str, int], Annotated]) -> None:
+    run = on_a_cluster(WAITING, 40)
+    assert {device for device, *_ in run.log} == {"cpu"}
+    assert run.keys == [f"{number:03d}.jpg" for number in range(40)]

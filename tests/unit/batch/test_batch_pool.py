@@ -6,7 +6,7 @@ import pytest
 from featherface import Settings
 from featherface_batch.claims import Claims, merged
 from featherface_batch.errors import UsageError
-from featherface_batch.pool import Kind, Limits, choose_pool
+from featherface_batch.pool import Kind, Limits, choose_pool, without_room
 from featherface_batch.s3 import S3Options
 from featherface_batch.worker import WorkerConfig
 
@@ -32,6 +32,19 @@ GPU_NODE = {"CPU": 4.0, "GPU": 1.0}
         ([CPU_NODE, GPU_NODE], Limits(worker_gpus=0), True, [Kind(4, 0, 3)]),
         ([GPU_NODE], Limits(), True, [Kind(1, 0.25, 4)]),
         ([], Limits(max_workers=0, max_gpu_workers=8), True, [Kind(4, 0.25, 8)]),
+        # the size of CPU workers is none of the GPU workers' business
+        (
+            [{"CPU": 0}, CPU_NODE, GPU_NODE],
+            Limits(worker_cpus=8, max_workers=64, max_gpu_workers=8),
+            True,
+            [Kind(1, 0.25, 8), Kind(8, 0, 64)],
+        ),
+        ([GPU_NODE], Limits(gpu_worker_cpus=2, worker_gpus=0.5), True, [Kind(2, 0.5, 2)]),
+        # whoever says how many, but not how large
+        ([{"CPU": 2}], Limits(max_workers=5), False, [Kind(2, 0, 5)]),
+        # a cluster without a node, yet
+        ([], Limits(), False, [Kind(4, 0, 1)]),
+        ([], Limits(max_gpu_workers=0), True, [Kind(4, 0, 1)]),
     ],
 )
 def test_workers_fit_the_nodes(
@@ -48,6 +61,41 @@ def test_a_device_that_is_required_allows_no_other_workers() -> None:
         choose_pool([GPU_NODE], Limits(worker_gpus=0.5), device="cpu", gpu_build=True)
     with pytest.raises(UsageError, match="allows no GPU worker"):
         choose_pool([GPU_NODE], Limits(worker_gpus=0), device="cuda", gpu_build=True)
+
+
+@pytest.mark.parametrize(
+    ("limits", "kinds"),
+    [
+        (Limits(max_workers=1), [Kind(2, 0, 1)]),
+        (Limits(max_workers=64), [Kind(2, 0, 1)]),
+        (Limits(max_workers=64, worker_cpus=1), [Kind(1, 0, 2)]),
+        (Limits(max_workers=64, worker_cpus=8), [Kind(2, 0, 1)]),
+    ],
+)
+def test_where_no_node_will_come_every_worker_has_room(limits: Limits, kinds: list[Kind]) -> None:
+    pool = choose_pool([{"CPU": 2}], limits, device="auto", gpu_build=True, grows=False)
+    assert list(pool.kinds) == kinds
+    assert without_room(pool, [{"CPU": 2}]) == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "device", "reason"),
+    [
+        (Limits(), "cuda", "0 GPU"),
+        (Limits(max_gpu_workers=1), "auto", "0 GPU"),
+        (Limits(worker_gpus=0.5), "auto", "0 GPU"),
+        (Limits(max_workers=0), "auto", "no worker is left"),
+    ],
+)
+def test_workers_that_could_never_start_are_a_usage_error(limits: Limits, device: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        choose_pool([{"CPU": 2}], limits, device=device, gpu_build=False, grows=False)
+
+
+def test_what_has_no_room_yet_is_told() -> None:
+    pool = choose_pool([{"CPU": 0}, {"CPU": 4}], Limits(8, max_workers=2), device="cpu", gpu_build=False)
+    assert without_room(pool, [{"CPU": 0}, {"CPU": 4}]) == [Kind(8, 0, 2)]
+    assert without_room(pool, [{"CPU": 8}]) == []
 
 
 def test_a_worker_computes_on_what_ray_has_given_to_it() -> None:
