@@ -177,7 +177,7 @@ def _config(args: argparse.Namespace) -> Any:
             args.gpu_worker_cpus,
         ),
         timeout=args.timeout,
-        max_errors=ErrorLimit.parse(args.max_errors) if args.max_errors else ErrorLimit(),
+        max_errors=ErrorLimit() if args.max_errors is None else ErrorLimit.parse(args.max_errors),
         retry_errors=args.retry_errors,
         previews=args.previews,
         blur=args.blur,

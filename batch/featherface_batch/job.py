@@ -34,6 +34,7 @@ from featherface_batch.sources import LimitedSource, Source, open_source
 from featherface_batch.storage import Storage, open_storage
 from featherface_batch.worker import WorkerConfig
 from featherface_batch.writing import write_all
+from featherface_batch.written import WrittenFormats
 
 __all__ = ["REPORT_NAME", "JobConfig", "JobSummary", "annotate"]
 
@@ -210,11 +211,16 @@ def _run(
         before = sum(ledger.tallies().values(), Tally())
         with Progress(plan.photos, before, storage) as progress:
             started = time.monotonic()
-            worked, pool = _work(plan, before, ledger, config, progress, lease)
+            formats = WrittenFormats(storage)
+            worked, pool = _work(plan, before, ledger, config, progress, lease, formats)
             seconds = time.monotonic() - started
+            # Whatever this start did: a run that was stopped for its errors must not be complete at the next.
+            config.max_errors.check(progress.tally, plan.photos)
             lease.check()
             progress.writing()
-            statistics = write_all(plan, ledger, config.formats)
+            due = formats.begin(config.formats)
+            statistics = write_all(plan, ledger, due)
+            formats.end(due)
             if statistics.tally.photos != plan.photos:
                 raise ReconciliationError(
                     f"{plan.photos} photos were planned, {statistics.tally.photos} have an outcome"
@@ -227,7 +233,7 @@ def _run(
                 config.dollars_per_cpu_hour,
                 config.dollars_per_gpu_hour,
             )
-            manifest = make_manifest(identity, config.formats, statistics, work, storage)
+            manifest = make_manifest(identity, formats.names, statistics, work, storage)
             gallery = Gallery(config.s3, config.settings.image_limits, config.blur)
             storage.write(MANIFEST_NAME, write_json(manifest))
             storage.write(REPORT_NAME, render_report(manifest, statistics, gallery))
@@ -249,7 +255,13 @@ def _empty(source: Source) -> SourceError:
 
 
 def _work(
-    plan: Plan, before: Tally, ledger: Ledger, config: JobConfig, progress: Progress, lease: Lease
+    plan: Plan,
+    before: Tally,
+    ledger: Ledger,
+    config: JobConfig,
+    progress: Progress,
+    lease: Lease,
+    formats: WrittenFormats,
 ) -> tuple[int, Pool]:
     """Annotate what is left; returns how many photos that was, and the workers."""
     if before.photos == plan.photos and not (config.retry_errors and before.errors):
@@ -280,6 +292,7 @@ def _work(
     )
     if not config.retry_errors:
         config.max_errors.check(before, plan.photos)
+    formats.outdate()
     for tally in run_plan(plan, ledger, worker, pool, retry_errors=config.retry_errors):
         progress.add(tally)
         lease.check()

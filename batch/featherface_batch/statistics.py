@@ -52,7 +52,7 @@ class Statistics:
         self.per_photo = Histogram([0, 1, 2, 3, 5, 10, 20, 50, 100, 1_000_000])
         self.errors: Counter[str] = Counter()
         self.examples: defaultdict[str, list[Outcome]] = defaultdict(list)
-        self._sample: list[tuple[int, str, Outcome]] = []
+        self._sample: list[tuple[int, str, str, Outcome]] = []
 
     def add(self, outcome: Outcome) -> None:
         """Count an outcome."""
@@ -83,13 +83,13 @@ class Statistics:
             self.errors[code] += count
             if code in self.examples or len(self.examples) < _CODES:
                 self.examples[code] = [*self.examples[code], *other.examples.get(code, ())][:_EXAMPLES]
-        for _, _, outcome in other._sample:
+        for *_, outcome in other._sample:
             self._consider(outcome)
 
     @property
     def sample(self) -> list[Outcome]:
         """Return a few photos with faces, the same ones for the same run, in the run's order."""
-        return [outcome for _, _, outcome in sorted(self._sample, key=lambda entry: entry[1])]
+        return [outcome for *_, outcome in sorted(self._sample, key=lambda entry: entry[1:3])]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts as JSON values."""
@@ -109,8 +109,9 @@ class Statistics:
     def _consider(self, outcome: Outcome) -> None:
         key = outcome.photo.key
         # By a hash of the key: any photo has the same chance, and a repeated run shows the same ones.
-        entry = (-zlib.crc32(key.encode()), key, outcome)
+        # No two photos lie in one place, so that two of one name never compare as outcomes.
+        entry = (-zlib.crc32(key.encode()), key, outcome.photo.location, outcome)
         if len(self._sample) < _GALLERY:
             heapq.heappush(self._sample, entry)
-        elif entry[:2] > self._sample[0][:2]:
+        elif entry[:3] > self._sample[0][:3]:
             heapq.heapreplace(self._sample, entry)

@@ -19,6 +19,7 @@ from featherface_batch.lease import Lease
 from featherface_batch.limits import ErrorLimit
 from featherface_batch.s3 import S3Options
 from featherface_batch.storage import LocalStorage
+from featherface_batch.written import WrittenFormats
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -174,6 +175,58 @@ def test_a_run_that_goes_wrong_stops_and_can_go_on(photos: Path, tmp_path: Path)
     assert not (output / "_SUCCESS").exists()
     assert json.loads((output / "progress.json").read_text())["state"] == "stopped"
     assert run(photos, output).errors == 40
+
+
+@pytest.mark.parametrize("again", [{}, {"retry_errors": True}])
+def test_a_run_with_too_many_errors_is_not_complete_at_the_next_start_either(
+    photos: Path, tmp_path: Path, again: dict[str, Any]
+) -> None:
+    output = tmp_path / "out"
+    (photos / "0/00.jpg").write_bytes(b"not a photo")
+    for options in ({}, again):
+        # one shard, so that all is done when it turns out
+        with pytest.raises(TooManyErrorsError, match="1 of 5 photos"):
+            run(photos, output, limit=5, max_errors=ErrorLimit(count=0), **options)
+        assert not (output / "_SUCCESS").exists()
+    assert run(photos, output, limit=5, max_errors=ErrorLimit(count=1)).errors == 1
+
+
+def test_a_retry_leaves_no_format_behind(photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    whole = (photos / "0/00.jpg").read_bytes()
+    (photos / "0/00.jpg").write_bytes(whole[:300])
+    run(photos, output, formats=("voc", "yolo"))
+    # as 0.32.0 left it, which told the formats in the manifest alone
+    (output / "_work/formats.json").unlink()
+    assert not (output / "voc/Annotations/0/00.xml").exists()
+    (photos / "0/00.jpg").write_bytes(whole)
+    run(photos, output, formats=("jsonl",), retry_errors=True)
+    assert set(rows(output)) == keys(photos)
+    assert (output / "voc/Annotations/0/00.xml").exists()
+    assert (output / "yolo/labels/0/00.txt").exists()
+    assert json.loads((output / "manifest.json").read_text())["formats"] == "jsonl, voc, yolo"
+
+
+def test_formats_that_agree_with_the_results_are_not_written_anew(photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run(photos, output, formats=("coco",))
+    before = (output / "coco.json").stat().st_mtime_ns
+    run(photos, output, formats=("jsonl",))
+    assert (output / "coco.json").stat().st_mtime_ns == before
+    assert json.loads((output / "manifest.json").read_text())["formats"] == "coco, jsonl"
+
+
+def test_a_start_that_dies_while_it_writes_leaves_its_formats_to_the_next(
+    photos: Path, tmp_path: Path
+) -> None:
+    storage = LocalStorage(tmp_path)
+    WrittenFormats(storage).begin(["coco", "jsonl"])
+    assert WrittenFormats(storage).begin(["voc"]) == ("voc", "coco", "jsonl")
+    WrittenFormats(storage).end(["voc", "coco", "jsonl"])
+    assert WrittenFormats(storage).begin(["voc"]) == ("voc",)
+    WrittenFormats(storage).outdate()
+    assert WrittenFormats(storage).names == ("coco", "jsonl", "voc")
+    assert WrittenFormats(storage).begin([]) == ("coco", "jsonl", "voc")
 
 
 def test_a_model_that_fails_in_the_worker_ends_the_run_with_its_own_error(

@@ -62,3 +62,9 @@ def test_a_number_out_of_range_is_refused(
     assert said.startswith("featherface: error: ")
     assert value in said
     assert not output.exists()
+
+
+def test_no_number_at_all_is_refused_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # as a shell hands over a variable that is not set
+    assert main(["annotate", str(tmp_path), "--output", str(tmp_path / "out"), "--max-errors", ""]) == 2
+    assert "--max-errors takes a number" in capsys.readouterr().err
