@@ -58,6 +58,12 @@ def _size(size: int | str) -> str:
     return "their own size" if size == "original" else f"{size} px"
 
 
+def notes_of(training: dict[str, Any]) -> dict[str, Any]:
+    """Return what a package tells of its training beside settings and steps, by `deployment_config.json`."""
+    told_apart = ("settings", "steps", "history", *AFTERWARDS)
+    return {name: value for name, value in training.items() if name not in told_apart}
+
+
 def model_card(title: str, configuration: dict[str, Any]) -> str:
     """Return the card as Markdown.
 
@@ -70,8 +76,7 @@ def model_card(title: str, configuration: dict[str, Any]) -> str:
     """
     metrics, training = configuration["metrics"], configuration["training"]
     settings = training["settings"]
-    told_apart = ("settings", "steps", "history", *AFTERWARDS)
-    notes = {k: v for k, v in training.items() if k not in told_apart}
+    notes = notes_of(training)
     earlier = sum(stage["steps"] for stage in training["history"])
     landmarks = metrics.get("landmarks")
     precision = _landmarks(landmarks) if landmarks else ""

@@ -22,7 +22,7 @@ from .checkpoint import last_stage, load_model, stages
 from .data.packed import PackedDataset
 from .export import OPSET, export_onnx
 from .measure import measure, measure_landmarks, print_metrics, write_texts
-from .model_card import NAMES
+from .model_card import NAMES, notes_of
 from .quantize import quantize
 
 __all__ = ["main", "make_package"]
@@ -73,6 +73,8 @@ def make_package(
     ground_truth: Path,
     notes: dict[str, Any],
     keypoints: tuple[Path, Path] | None = None,
+    *,
+    keep_notes: bool = False,
 ) -> None:
     """Write one model's package and its entry in the manifest.
 
@@ -91,10 +93,26 @@ def make_package(
     keypoints : tuple of Path, optional
         A table of 68 points a photo and the folder of its photos, held out from training: the landmarks are
         measured on them.
+    keep_notes : bool
+        Whether the notes of the package in its place stay, but for those given anew: for weights that are
+        made again.
+
+    Raises
+    ------
+    ValueError
+        There would be no notes: a model card says what its model was trained on.
     """
     model, extra = load_model(checkpoint)
     title, folder_name, stem = NAMES[model.name]
     folder = models / folder_name
+    before = folder / "deployment_config.json"
+    if keep_notes and before.is_file():
+        notes = {**notes_of(json.loads(before.read_text())["training"]), **notes}
+    if not notes:
+        raise ValueError(
+            "a model card says what its model started from and was trained on: give that by --note KEY=TEXT, "
+            f"or --keep-notes where {before} has it already"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     fp32, int8 = folder / f"{stem}.onnx", folder / f"{stem}_int8.onnx"
     export_onnx(model, fp32)
@@ -157,6 +175,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--note", action="append", default=[], metavar="KEY=TEXT", help="told in the model card"
     )
+    parser.add_argument(
+        "--keep-notes",
+        action="store_true",
+        help="keep those of the package in its place: for weights that are made again",
+    )
     args = parser.parse_args(arguments)
     notes = {key: text for key, _, text in (item.partition("=") for item in args.note)}
     make_package(
@@ -167,6 +190,7 @@ def main(arguments: list[str] | None = None) -> None:
         args.ground_truth,
         notes,
         tuple(args.keypoints) if args.keypoints else None,
+        keep_notes=args.keep_notes,
     )
 
 

@@ -139,3 +139,19 @@ def test_the_published_checkpoint_loads_and_is_what_was_exported(package):
     assert model.name == name
     saved = torch.load(entry.path, weights_only=True)
     assert set(saved) == {"model", "settings", "step", "history", "average", "model_state_dict"}
+
+
+def test_weights_made_again_keep_their_notes_and_others_must_have_some(package, wider_val, tmp_path):
+    name, models = package
+    entry = load_manifest(models).models[name]
+    checkpoint, folder = entry.file("checkpoint").path, entry.file("fp32").path.parent
+    copied = tmp_path / "models"
+    shutil.copytree(models, copied)
+    data = PackedDataset(models.parent / "pack")
+    make_package(checkpoint, copied, data, *wider_val, {"machine": "another"}, keep_notes=True)
+    card = (copied / folder.name / "MODEL_CARD.md").read_text()
+    assert "- Photos: eight of one" in card
+    assert "- Machine: another" in card
+    with pytest.raises(ValueError, match="--keep-notes"):
+        make_package(checkpoint, tmp_path / "new", data, *wider_val, {}, keep_notes=True)
+    assert not (tmp_path / "new").exists()
