@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from botocore.endpoint import Endpoint
 from queue_messages import message
 
 from featherface import Detector
@@ -158,6 +160,30 @@ def test_one_bad_record_does_not_fail_those_of_its_message(
     answer = ingest_handler({"Records": [both]}, context)
     assert answer == {"batchItemFailures": [{"itemIdentifier": both["messageId"]}]}
     assert result(s3, key) is not None
+
+
+def test_an_upload_makes_the_calls_that_its_cost_is_reckoned_with(
+    ingest_handler: Handler,
+    context: Any,
+    queue: Callable[[], list[str]],
+    s3: Any,
+    jpeg: Callable[[int], bytes],
+    key: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # docs/lambda.md prices these
+    s3.put_object(Bucket=PHOTOS, Key=key, Body=jpeg(4))
+    (body,) = (body for body in queue() if "s3:TestEvent" not in body)
+    calls: Counter[str] = Counter()
+    send = Endpoint.make_request
+
+    def counted(endpoint: Any, operation: Any, request: Any) -> Any:
+        calls[operation.name] += 1
+        return send(endpoint, operation, request)
+
+    monkeypatch.setattr(Endpoint, "make_request", counted)
+    assert ingest_handler({"Records": [message(body)]}, context) == {"batchItemFailures": []}
+    assert calls == {"PutItem": 1, "UpdateItem": 3, "GetItem": 1, "GetObject": 1, "PutObject": 1}
 
 
 def test_duplicates_are_analysed_once(
