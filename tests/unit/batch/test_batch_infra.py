@@ -67,9 +67,9 @@ def manifests() -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("name", ["raycluster", "rayjob"])
 def test_every_account_that_a_pod_names_is_made_here(name: str) -> None:
     made = list(yaml.safe_load_all((INFRA / "kuberay" / "serviceaccounts.yaml").read_text()))
-    for account in made:
-        kubernetes_validate.validate(account, kubernetes_validate.latest_version(), strict=True)
-    names = {account["metadata"]["name"] for account in made if account["kind"] == "ServiceAccount"}
+    for one in made:
+        kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)
+    names = {one["metadata"]["name"] for one in made if one["kind"] == "ServiceAccount"}
     spec = manifests()[name]
 
     def account(group: dict[str, Any]) -> str:
