@@ -183,16 +183,21 @@ def annotate(config: JobConfig) -> JobSummary:
     ledger = Ledger(storage)
     identity = _identity(source, config)
     known = ledger.open(identity)
-    with Lease(storage) as lease:
+    with Lease(storage) as lease, Progress(storage, lease.held) as progress:
         if known:
             _LOGGER.info("going on with the run in %s", storage.root)
             storage.sweep()
         ledger.reopen()
-        return _run(source, ledger, identity, config, lease)
+        return _run(source, ledger, identity, config, progress, lease)
 
 
 def _run(
-    source: Source, ledger: Ledger, identity: Mapping[str, Any], config: JobConfig, lease: Lease
+    source: Source,
+    ledger: Ledger,
+    identity: Mapping[str, Any],
+    config: JobConfig,
+    progress: Progress,
+    lease: Lease,
 ) -> JobSummary:
     storage = ledger.storage
     plan, planner = ledger.plan(), Planner(source, ledger)
@@ -208,30 +213,30 @@ def _run(
         if not plan.photos:
             raise _empty(source)
         before = sum(ledger.tallies().values(), Tally())
-        with Progress(plan.photos, before, storage) as progress:
-            started = time.monotonic()
-            worked, pool = _work(plan, before, ledger, config, progress, lease)
-            seconds = time.monotonic() - started
-            lease.check()
-            progress.writing()
-            statistics = write_all(plan, ledger, config.formats)
-            if statistics.tally.photos != plan.photos:
-                raise ReconciliationError(
-                    f"{plan.photos} photos were planned, {statistics.tally.photos} have an outcome"
-                )
-            work = Work(
-                worked,
-                seconds,
-                pool.cpus,
-                pool.gpus,
-                config.dollars_per_cpu_hour,
-                config.dollars_per_gpu_hour,
+        progress.running(plan.photos, before)
+        started = time.monotonic()
+        worked, pool = _work(plan, before, ledger, config, progress, lease)
+        seconds = time.monotonic() - started
+        lease.check()
+        progress.writing()
+        statistics = write_all(plan, ledger, config.formats)
+        if statistics.tally.photos != plan.photos:
+            raise ReconciliationError(
+                f"{plan.photos} photos were planned, {statistics.tally.photos} have an outcome"
             )
-            manifest = make_manifest(identity, config.formats, statistics, work, storage)
-            gallery = Gallery(config.s3, config.settings.image_limits, config.blur)
-            storage.write(MANIFEST_NAME, write_json(manifest))
-            storage.write(REPORT_NAME, render_report(manifest, statistics, gallery))
-            ledger.succeed(statistics.to_dict())
+        work = Work(
+            worked,
+            seconds,
+            pool.cpus,
+            pool.gpus,
+            config.dollars_per_cpu_hour,
+            config.dollars_per_gpu_hour,
+        )
+        manifest = make_manifest(identity, config.formats, statistics, work, storage)
+        gallery = Gallery(config.s3, config.settings.image_limits, config.blur)
+        storage.write(MANIFEST_NAME, write_json(manifest))
+        storage.write(REPORT_NAME, render_report(manifest, statistics, gallery))
+        ledger.succeed(statistics.to_dict())
         # A worker that a photo killed may have been writing.
         storage.sweep()
     return JobSummary(

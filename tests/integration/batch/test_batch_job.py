@@ -18,6 +18,7 @@ from featherface_batch.job import JobConfig, JobSummary, annotate
 from featherface_batch.lease import Lease
 from featherface_batch.limits import ErrorLimit
 from featherface_batch.s3 import S3Options
+from featherface_batch.sources import FolderSource
 from featherface_batch.storage import LocalStorage
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -181,6 +182,22 @@ def test_a_model_that_fails_in_the_worker_ends_the_run_with_its_own_error(
 ) -> None:
     with pytest.raises(WorkerError, match="ModelHashError: the model's bytes are others"):
         run(photos, tmp_path / "out", load=BrokenFinder)
+
+
+def test_whoever_polls_knows_of_a_run_while_its_source_is_listed(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, seen = tmp_path / "out", []
+
+    class Watched(FolderSource):
+        def partitions(self) -> list[str]:
+            seen.append(json.loads((output / "progress.json").read_text())["state"])
+            return super().partitions()
+
+    monkeypatch.setattr("featherface_batch.job.open_source", lambda *_: Watched(photos))
+    run(photos, output)
+    assert seen == ["listing"]
+    assert json.loads((output / "progress.json").read_text())["state"] == "complete"
 
 
 def test_a_source_without_photos_is_an_error(tmp_path: Path) -> None:
