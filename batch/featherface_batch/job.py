@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -21,17 +20,18 @@ from featherface_batch.finders import FaceFinder, load_detector
 from featherface_batch.lease import Lease
 from featherface_batch.ledger import Ledger
 from featherface_batch.limits import ErrorLimit
-from featherface_batch.manifest import MANIFEST_NAME, Work, make_manifest
+from featherface_batch.manifest import MANIFEST_NAME, make_manifest
 from featherface_batch.pipeline import run_plan
 from featherface_batch.plan import Plan
 from featherface_batch.planning import Planner
-from featherface_batch.pool import Limits, Pool, choose_pool
+from featherface_batch.pool import Limits, choose_pool
 from featherface_batch.progress import Progress
 from featherface_batch.records import Tally, is_text, write_json
 from featherface_batch.report import Gallery, render_report
 from featherface_batch.s3 import S3Options
 from featherface_batch.sources import LimitedSource, Source, open_source
 from featherface_batch.storage import Storage, open_storage
+from featherface_batch.work import Meter, Prices
 from featherface_batch.worker import WorkerConfig
 from featherface_batch.writing import write_all
 
@@ -214,9 +214,8 @@ def _run(
             raise _empty(source)
         before = sum(ledger.tallies().values(), Tally())
         progress.running(plan.photos, before)
-        started = time.monotonic()
-        worked, pool = _work(plan, before, ledger, config, progress, lease)
-        seconds = time.monotonic() - started
+        meter = Meter(storage, Prices(config.dollars_per_cpu_hour, config.dollars_per_gpu_hour))
+        _work(plan, before, ledger, config, progress, lease, meter)
         lease.check()
         progress.writing()
         statistics = write_all(plan, ledger, config.formats)
@@ -224,15 +223,7 @@ def _run(
             raise ReconciliationError(
                 f"{plan.photos} photos were planned, {statistics.tally.photos} have an outcome"
             )
-        work = Work(
-            worked,
-            seconds,
-            pool.cpus,
-            pool.gpus,
-            config.dollars_per_cpu_hour,
-            config.dollars_per_gpu_hour,
-        )
-        manifest = make_manifest(identity, config.formats, statistics, work, storage)
+        manifest = make_manifest(identity, config.formats, statistics, meter)
         gallery = Gallery(config.s3, config.settings.image_limits, config.blur)
         storage.write(MANIFEST_NAME, write_json(manifest))
         storage.write(REPORT_NAME, render_report(manifest, statistics, gallery))
@@ -244,8 +235,8 @@ def _run(
         photos=statistics.tally.photos,
         errors=statistics.tally.errors,
         faces=statistics.tally.faces,
-        annotated=worked,
-        seconds=seconds,
+        annotated=meter.work.photos,
+        seconds=meter.work.seconds,
     )
 
 
@@ -254,11 +245,17 @@ def _empty(source: Source) -> SourceError:
 
 
 def _work(
-    plan: Plan, before: Tally, ledger: Ledger, config: JobConfig, progress: Progress, lease: Lease
-) -> tuple[int, Pool]:
-    """Annotate what is left; returns how many photos that was, and the workers."""
+    plan: Plan,
+    before: Tally,
+    ledger: Ledger,
+    config: JobConfig,
+    progress: Progress,
+    lease: Lease,
+    meter: Meter,
+) -> None:
+    """Annotate what is left."""
     if before.photos == plan.photos and not (config.retry_errors and before.errors):
-        return 0, Pool(())
+        return
     pool = choose_pool(
         nodes(config.address, config.cpus),
         config.workers,
@@ -276,13 +273,15 @@ def _work(
     )
     if not config.retry_errors:
         config.max_errors.check(before, plan.photos)
-    for tally in run_plan(plan, ledger, worker, pool, retry_errors=config.retry_errors):
-        progress.add(tally)
-        lease.check()
-        if not config.retry_errors or tally.errors > 0:
-            config.max_errors.check(progress.tally, plan.photos)
-    retried = before.errors if config.retry_errors else 0
-    return progress.tally.photos - before.photos + retried, pool
+    meter.begin()
+    try:
+        for tally in run_plan(plan, ledger, worker, pool, meter, retry_errors=config.retry_errors):
+            progress.add(tally)
+            lease.check()
+            if not config.retry_errors or tally.errors > 0:
+                config.max_errors.check(progress.tally, plan.photos)
+    finally:
+        meter.keep()
 
 
 def _identity(source: Source, config: JobConfig) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -16,6 +18,7 @@ from featherface_batch.ledger import Ledger
 from featherface_batch.plan import PART_PHOTOS, Plan, Shard, read_part
 from featherface_batch.pool import Kind, Pool
 from featherface_batch.records import Photo, Tally
+from featherface_batch.work import Meter
 from featherface_batch.worker import Worker, WorkerConfig
 
 __all__ = ["run_plan"]
@@ -30,10 +33,11 @@ _PHOTOS_READ_HERE = 4 * PART_PHOTOS
 # pool can have (a shard more than places), there would never be a second worker; at two thirds a full pool
 # doubles until it has what it may have.
 _TAKEN_PLACES_TO_GROW = 2 / 3
+_OF_A_WORKER = ("worker", "side", "seconds", "annotated")
 
 
 def run_plan(
-    plan: Plan, ledger: Ledger, config: WorkerConfig, pool: Pool, *, retry_errors: bool
+    plan: Plan, ledger: Ledger, config: WorkerConfig, pool: Pool, meter: Meter, *, retry_errors: bool
 ) -> Iterator[Tally]:
     """Annotate what is not finished; yields what each finished shard adds to the counts.
 
@@ -43,6 +47,8 @@ def run_plan(
     ledger : Ledger
     config : WorkerConfig
     pool : Pool
+    meter : Meter
+        Is told what each worker did.
     retry_errors : bool
         Whether photos that ended as an error are tried again.
 
@@ -64,6 +70,8 @@ def run_plan(
         # counts takes time from those that search, and the counts are a few bytes.
         streams = [partial(run.iter_batches, batch_size=None, prefetch_batches=0) for run in runs]
         for done in merged(streams):
+            for worker, side, seconds, photos in zip(*(done[name] for name in _OF_A_WORKER), strict=True):
+                meter.add(str(worker), kinds[side], float(seconds), int(photos))
             yield Tally(*(int(done[name].sum()) for name in ("photos", "errors", "faces")))
     except ray.exceptions.RayError as error:
         # Ray hands over the worker's whole traceback as text; its last line is the worker's own error.
@@ -134,6 +142,9 @@ class _ShardActor:
     """Annotates and commits shards; when its process dies, Ray starts another for the same shard."""
 
     def __init__(self, ledger: Ledger, config: WorkerConfig, claims: Any, side: int) -> None:
+        self._started = time.monotonic()
+        # Not Ray's id of the actor: whoever comes in the place of a dead process has that, too.
+        self._name = uuid.uuid4().hex
         self._ledger = ledger
         self._config = config
         self._claims = claims
@@ -141,10 +152,18 @@ class _ShardActor:
         keep_freed_memory()
         self._worker = Worker(config)
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         shard = _from_row({name: column[0] for name, column in batch.items()})
-        added = self._annotate(shard) if self._is_ours(shard) else Tally()
-        return {"photos": [added.photos], "errors": [added.errors], "faces": [added.faces]}
+        added, annotated = self._annotate(shard) if self._is_ours(shard) else (Tally(), 0)
+        return {
+            "photos": [added.photos],
+            "errors": [added.errors],
+            "faces": [added.faces],
+            "worker": [self._name],
+            "side": [self._side],
+            "seconds": [time.monotonic() - self._started],
+            "annotated": [annotated],
+        }
 
     def _is_ours(self, shard: Shard) -> bool:
         import ray
@@ -153,7 +172,8 @@ class _ShardActor:
             return True
         return bool(ray.get(self._claims.claim.remote(shard.part, shard.number, self._side)))
 
-    def _annotate(self, shard: Shard) -> Tally:
+    def _annotate(self, shard: Shard) -> tuple[Tally, int]:
+        """Return what the shard adds to the counts, and how many of its photos were annotated."""
         recorded = self._ledger.recorded(shard.part, shard.number)
         before = {outcome.photo.location: outcome for outcome in recorded}
         todo = [one for one in shard.photos if one.location not in before or before[one.location].failed]
@@ -167,7 +187,7 @@ class _ShardActor:
         tally = self._ledger.commit(shard, outcomes, again=bool(before))
         for name in (*lost, attempt):
             self._ledger.end_attempt(name)
-        return tally - Tally.of(before.values())
+        return tally - Tally.of(before.values()), len(todo)
 
 
 def _to_row(shard: Shard) -> dict[str, Any]:

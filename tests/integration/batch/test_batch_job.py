@@ -17,6 +17,7 @@ from featherface_batch.errors import (
 from featherface_batch.job import JobConfig, JobSummary, annotate
 from featherface_batch.lease import Lease
 from featherface_batch.limits import ErrorLimit
+from featherface_batch.pool import Limits
 from featherface_batch.s3 import S3Options
 from featherface_batch.sources import FolderSource
 from featherface_batch.storage import LocalStorage
@@ -64,6 +65,17 @@ def test_a_folder_is_annotated_as_the_detector_would(photos: Path, tmp_path: Pat
     assert progress["state"] == "complete"
 
 
+def test_the_cost_is_that_of_the_workers_that_there_were(photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run(photos, output, workers=Limits(worker_cpus=1, max_workers=64))
+    throughput = json.loads((output / "manifest.json").read_text())["throughput"]
+    this = throughput["this_start"]
+    # this Ray has two CPUs
+    assert 1 <= this["workers"] == this["cpus"] <= 2
+    assert 0 < this["cpu_seconds"] <= 2 * throughput["seconds"]
+    assert throughput["estimated_dollars"] == pytest.approx(0.045 * this["cpu_seconds"] / 3600, rel=0.05)
+
+
 def test_bad_photos_cost_only_themselves(photos: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     (photos / "broken.jpg").write_bytes((photos / "0/00.jpg").read_bytes()[:400])
@@ -104,6 +116,9 @@ def test_only_what_failed_is_tried_again(photos: Path, tmp_path: Path) -> None:
     # Gone: whatever was finished must not be fetched again.
     (photos / "1/01.jpg").unlink()
     summary = run(photos, output, retry_errors=True)
+    assert summary.annotated == 2
+    throughput = json.loads((output / "manifest.json").read_text())["throughput"]
+    assert (throughput["starts"], throughput["photos"], throughput["this_start"]["photos"]) == (2, 42, 2)
     assert set(codes(output)) == {"2/38.jpg"}
     assert (summary.photos, summary.errors) == (40, 1)
     assert set(rows(output)) == keys(photos) - {"2/38.jpg"} | {"1/01.jpg"}
