@@ -71,7 +71,9 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
             # has imported Ray already has settled both, one way or the other.
             os.environ.setdefault("RAY_AUTH_MODE", "token")
             loopback = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-    with _environment(loopback):
+    # Left to itself, Ray connects whoever calls it to any cluster it finds, or starts one. Where two kinds of
+    # workers are read in threads of their own, one of them may call it once more when this session is over.
+    with _environment({**loopback, "RAY_ENABLE_AUTO_CONNECT": "0"}):
         import ray
 
     found = ray.is_initialized()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -21,17 +20,18 @@ from featherface_batch.finders import FaceFinder, load_detector
 from featherface_batch.lease import Lease
 from featherface_batch.ledger import Ledger
 from featherface_batch.limits import ErrorLimit
-from featherface_batch.manifest import MANIFEST_NAME, Work, make_manifest
+from featherface_batch.manifest import MANIFEST_NAME, make_manifest
 from featherface_batch.pipeline import run_plan
 from featherface_batch.plan import Plan
 from featherface_batch.planning import Planner
-from featherface_batch.pool import Limits, Pool, choose_pool, without_room
+from featherface_batch.pool import Limits, choose_pool, without_room
 from featherface_batch.progress import Progress
 from featherface_batch.records import Tally, is_text, write_json
 from featherface_batch.report import Gallery, render_report
 from featherface_batch.s3 import S3Options
 from featherface_batch.sources import LimitedSource, Source, open_source
 from featherface_batch.storage import Storage, open_storage
+from featherface_batch.work import Meter, Prices
 from featherface_batch.worker import WorkerConfig
 from featherface_batch.writing import write_all
 from featherface_batch.written import WrittenFormats
@@ -184,16 +184,21 @@ def annotate(config: JobConfig) -> JobSummary:
     ledger = Ledger(storage)
     identity = _identity(source, config)
     known = ledger.open(identity)
-    with Lease(storage) as lease:
+    with Lease(storage) as lease, Progress(storage, lease.held) as progress:
         if known:
             _LOGGER.info("going on with the run in %s", storage.root)
             storage.sweep()
         ledger.reopen()
-        return _run(source, ledger, identity, config, lease)
+        return _run(source, ledger, identity, config, progress, lease)
 
 
 def _run(
-    source: Source, ledger: Ledger, identity: Mapping[str, Any], config: JobConfig, lease: Lease
+    source: Source,
+    ledger: Ledger,
+    identity: Mapping[str, Any],
+    config: JobConfig,
+    progress: Progress,
+    lease: Lease,
 ) -> JobSummary:
     storage = ledger.storage
     plan, planner = ledger.plan(), Planner(source, ledger)
@@ -209,35 +214,26 @@ def _run(
         if not plan.photos:
             raise _empty(source)
         before = sum(ledger.tallies().values(), Tally())
-        with Progress(plan.photos, before, storage) as progress:
-            started = time.monotonic()
-            formats = WrittenFormats(storage)
-            worked, pool = _work(plan, before, ledger, config, progress, lease, formats)
-            seconds = time.monotonic() - started
-            # Whatever this start did: a run that was stopped for its errors must not be complete at the next.
-            config.max_errors.check(progress.tally, plan.photos)
-            lease.check()
-            progress.writing()
-            due = formats.begin(config.formats)
-            statistics = write_all(plan, ledger, due)
-            formats.end(due)
-            if statistics.tally.photos != plan.photos:
-                raise ReconciliationError(
-                    f"{plan.photos} photos were planned, {statistics.tally.photos} have an outcome"
-                )
-            work = Work(
-                worked,
-                seconds,
-                pool.cpus,
-                pool.gpus,
-                config.dollars_per_cpu_hour,
-                config.dollars_per_gpu_hour,
+        progress.running(plan.photos, before)
+        meter = Meter(storage, Prices(config.dollars_per_cpu_hour, config.dollars_per_gpu_hour))
+        formats = WrittenFormats(storage)
+        _work(plan, before, ledger, config, progress, lease, meter, formats)
+        # Whatever this start did: a run that was stopped for its errors must not be complete at the next.
+        config.max_errors.check(progress.tally, plan.photos)
+        lease.check()
+        progress.writing()
+        due = formats.begin(config.formats)
+        statistics = write_all(plan, ledger, due)
+        formats.end(due)
+        if statistics.tally.photos != plan.photos:
+            raise ReconciliationError(
+                f"{plan.photos} photos were planned, {statistics.tally.photos} have an outcome"
             )
-            manifest = make_manifest(identity, formats.names, statistics, work, storage)
-            gallery = Gallery(config.s3, config.settings.image_limits, config.blur)
-            storage.write(MANIFEST_NAME, write_json(manifest))
-            storage.write(REPORT_NAME, render_report(manifest, statistics, gallery))
-            ledger.succeed(statistics.to_dict())
+        manifest = make_manifest(identity, formats.names, statistics, meter)
+        gallery = Gallery(config.s3, config.settings.image_limits, config.blur)
+        storage.write(MANIFEST_NAME, write_json(manifest))
+        storage.write(REPORT_NAME, render_report(manifest, statistics, gallery))
+        ledger.succeed(statistics.to_dict())
         # A worker that a photo killed may have been writing.
         storage.sweep()
     return JobSummary(
@@ -245,8 +241,8 @@ def _run(
         photos=statistics.tally.photos,
         errors=statistics.tally.errors,
         faces=statistics.tally.faces,
-        annotated=worked,
-        seconds=seconds,
+        annotated=meter.work.photos,
+        seconds=meter.work.seconds,
     )
 
 
@@ -261,11 +257,12 @@ def _work(
     config: JobConfig,
     progress: Progress,
     lease: Lease,
+    meter: Meter,
     formats: WrittenFormats,
-) -> tuple[int, Pool]:
-    """Annotate what is left; returns how many photos that was, and the workers."""
+) -> None:
+    """Annotate what is left."""
     if before.photos == plan.photos and not (config.retry_errors and before.errors):
-        return 0, Pool(())
+        return
     there = nodes(config.address, config.cpus)
     pool = choose_pool(
         there,
@@ -293,13 +290,15 @@ def _work(
     if not config.retry_errors:
         config.max_errors.check(before, plan.photos)
     formats.outdate()
-    for tally in run_plan(plan, ledger, worker, pool, retry_errors=config.retry_errors):
-        progress.add(tally)
-        lease.check()
-        if not config.retry_errors or tally.errors > 0:
-            config.max_errors.check(progress.tally, plan.photos)
-    retried = before.errors if config.retry_errors else 0
-    return progress.tally.photos - before.photos + retried, pool
+    meter.begin()
+    try:
+        for tally in run_plan(plan, ledger, worker, pool, meter, retry_errors=config.retry_errors):
+            progress.add(tally)
+            lease.check()
+            if not config.retry_errors or tally.errors > 0:
+                config.max_errors.check(progress.tally, plan.photos)
+    finally:
+        meter.keep()
 
 
 def _identity(source: Source, config: JobConfig) -> dict[str, Any]:

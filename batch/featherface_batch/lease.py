@@ -127,6 +127,10 @@ class Lease:
         self._thread.start()
         return self
 
+    def held(self) -> bool:
+        """Whether nobody has taken the run over, as far as is known."""
+        return self._taken is None
+
     def check(self) -> None:
         """Make sure that the lease still is this command's.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -19,6 +21,7 @@ from featherface_batch.plan import PART_PHOTOS, Plan, Shard, read_part
 from featherface_batch.pool import Kind, Pool
 from featherface_batch.reasons import reason_of
 from featherface_batch.records import Photo, Tally
+from featherface_batch.work import Meter
 from featherface_batch.worker import Worker, WorkerConfig
 
 __all__ = ["run_plan"]
@@ -35,10 +38,11 @@ _PHOTOS_READ_HERE = 4 * PART_PHOTOS
 _TAKEN_PLACES_TO_GROW = 2 / 3
 # the class of Ray Data's threads, in 2.60
 _EXECUTION = "StreamingExecutor"
+_OF_A_WORKER = ("worker", "side", "seconds", "annotated")
 
 
 def run_plan(
-    plan: Plan, ledger: Ledger, config: WorkerConfig, pool: Pool, *, retry_errors: bool
+    plan: Plan, ledger: Ledger, config: WorkerConfig, pool: Pool, meter: Meter, *, retry_errors: bool
 ) -> Iterator[Tally]:
     """Annotate what is not finished; yields what each finished shard adds to the counts.
 
@@ -48,6 +52,8 @@ def run_plan(
     ledger : Ledger
     config : WorkerConfig
     pool : Pool
+    meter : Meter
+        Is told what each worker did.
     retry_errors : bool
         Whether photos that ended as an error are tried again.
 
@@ -71,6 +77,8 @@ def run_plan(
         # counts takes time from those that search, and the counts are a few bytes.
         streams = [partial(run.iter_batches, batch_size=None, prefetch_batches=0) for run in runs]
         for done in merged(streams):
+            for worker, side, seconds, photos in zip(*(done[name] for name in _OF_A_WORKER), strict=True):
+                meter.add(str(worker), kinds[side], float(seconds), int(photos))
             yield Tally(*(int(done[name].sum()) for name in ("photos", "errors", "faces")))
             left -= int(done["ours"].sum())
             if claims and not left:
@@ -167,6 +175,9 @@ class _ShardActor:
     """Annotates and commits shards; when its process dies, Ray starts another for the same shard."""
 
     def __init__(self, ledger: Ledger, config: WorkerConfig, claims: Any, side: int) -> None:
+        self._started = time.monotonic()
+        # Not Ray's id of the actor: whoever comes in the place of a dead process has that, too.
+        self._name = uuid.uuid4().hex
         self._ledger = ledger
         self._config = config
         self._claims = claims
@@ -174,11 +185,20 @@ class _ShardActor:
         keep_freed_memory()
         self._worker = Worker(config)
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         shard = _from_row({name: column[0] for name, column in batch.items()})
         ours = self._is_ours(shard)
-        added = self._annotate(shard) if ours else Tally()
-        return {"photos": [added.photos], "errors": [added.errors], "faces": [added.faces], "ours": [ours]}
+        added, annotated = self._annotate(shard) if ours else (Tally(), 0)
+        return {
+            "photos": [added.photos],
+            "errors": [added.errors],
+            "faces": [added.faces],
+            "ours": [ours],
+            "worker": [self._name],
+            "side": [self._side],
+            "seconds": [time.monotonic() - self._started],
+            "annotated": [annotated],
+        }
 
     def _is_ours(self, shard: Shard) -> bool:
         import ray
@@ -187,7 +207,8 @@ class _ShardActor:
             return True
         return bool(ray.get(self._claims.claim.remote(shard.part, shard.number, self._side)))
 
-    def _annotate(self, shard: Shard) -> Tally:
+    def _annotate(self, shard: Shard) -> tuple[Tally, int]:
+        """Return what the shard adds to the counts, and how many of its photos were annotated."""
         recorded = self._ledger.recorded(shard.part, shard.number)
         before = {outcome.photo.location: outcome for outcome in recorded}
         todo = [one for one in shard.photos if one.location not in before or before[one.location].failed]
@@ -201,7 +222,7 @@ class _ShardActor:
         tally = self._ledger.commit(shard, outcomes, again=bool(before))
         for name in (*lost, attempt):
             self._ledger.end_attempt(name)
-        return tally - Tally.of(before.values())
+        return tally - Tally.of(before.values()), len(todo)
 
 
 def _to_row(shard: Shard) -> dict[str, Any]:

@@ -84,16 +84,6 @@ class Pool:
 
     kinds: tuple[Kind, ...]
 
-    @property
-    def cpus(self) -> int:
-        """CPUs of all workers."""
-        return sum(kind.cpus * kind.most for kind in self.kinds)
-
-    @property
-    def gpus(self) -> float:
-        """GPUs of all workers."""
-        return sum(kind.gpus * kind.most for kind in self.kinds)
-
 
 def choose_pool(
     nodes: Iterable[Mapping[str, Any]], limits: Limits, *, device: str, gpu_build: bool, grows: bool = True

@@ -6,60 +6,58 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final
 
-from featherface_batch.errors import RunInUseError, StorageError
+from featherface_batch.errors import RunInUseError, SourceError, StorageError
 from featherface_batch.records import Tally
 from featherface_batch.storage import Storage
 
 __all__ = ["PROGRESS_NAME", "Progress"]
 
 PROGRESS_NAME: Final = "progress.json"
-_FILE_SECONDS: Final = 2.0
 _LINE_SECONDS: Final = 10.0
+# Looks between two lines at whether there are new counts for the file.
+_LOOKS: Final = 5
 _COLUMNS, _LINES = 80, 24
 _LOGGER: Final = logging.getLogger(__name__)
 
 
 class Progress:
-    """Shows and writes the counts; use it in a ``with`` block.
+    """Shows and writes how far a run is; use it in a ``with`` block.
+
+    From the block's beginning the source is being listed; `running` and `writing` say what comes after. A
+    thread keeps the lines and the file going: photos may take long, and so may whatever else is under way.
 
     Parameters
     ----------
-    total : int
-        Photos of the run.
-    before : Tally
-        What earlier runs of the same command finished.
     storage : Storage
         The run's output.
+    held : callable
+        Whether the run is still this command's: the file belongs to whoever took it over.
+    every : float
+        Seconds between two lines.
     """
 
-    def __init__(self, total: int, before: Tally, storage: Storage) -> None:
-        self._total = total
-        self._before = before
-        self._now = before
+    def __init__(
+        self, storage: Storage, held: Callable[[], bool] = lambda: True, *, every: float = _LINE_SECONDS
+    ) -> None:
         self._storage = storage
-        self._started = time.time()
-        self._wrote = self._logged = 0.0
-        self._ended: float | None = None
-        self._state = "running"
+        self._held = held
+        self._every = every
+        self._state = "listing"
+        self._total: int | None = None
+        self._before = self._now = self._told = Tally()
+        self._started = self._since = time.time()
+        self._took = 0.0
         self._bar: Any = None
-        if sys.stderr.isatty():
-            from tqdm import tqdm
-
-            # a terminal that does not know its size says 0 (docker -t, script), and tqdm draws nothing there
-            size = os.get_terminal_size(sys.stderr.fileno())
-            self._bar = tqdm(
-                total=total,
-                initial=before.photos,
-                unit="photo",
-                desc="annotate",
-                smoothing=0.1,
-                ncols=size.columns or _COLUMNS,
-                nrows=size.lines or _LINES,
-            )
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._tick, name="progress", daemon=True)
 
     @property
     def tally(self) -> Tally:
@@ -67,55 +65,90 @@ class Progress:
         return self._now
 
     def __enter__(self) -> Progress:
-        self._write()
+        self._enter("listing")
+        self._thread.start()
         return self
+
+    def running(self, total: int, before: Tally) -> None:
+        """Say that photos are being annotated.
+
+        Parameters
+        ----------
+        total : int
+            Photos of the run.
+        before : Tally
+            What earlier runs of the same command finished.
+        """
+        self._total = total
+        self._before = self._now = before
+        if sys.stderr.isatty():
+            self._bar = _bar(total, before.photos)
+        self._enter("running")
 
     def add(self, tally: Tally) -> None:
         """Count what a finished shard adds."""
         self._now += tally
-        now = time.monotonic()
         if self._bar is not None:
             self._bar.set_postfix(errors=self._now.errors, refresh=False)
             self._bar.update(tally.photos)
-        elif now - self._logged >= _LINE_SECONDS:
-            self._logged = now
-            _LOGGER.info("%s", self._line())
-        if now - self._wrote >= _FILE_SECONDS:
-            self._wrote = now
-            self._write()
 
     def writing(self) -> None:
         """Say that all photos have an outcome, and the outputs are written."""
-        self._state = "writing"
-        self._end_bar()
-        self._write()
+        self._enter("writing")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._state = "complete" if error is None else "stopped"
-        self._end_bar()
-        # the file belongs to whoever took the run over
-        if not isinstance(error, RunInUseError):
-            self._write()
+        self._ended.set()
+        self._thread.join()
+        untold = isinstance(error, RunInUseError | SourceError)
+        self._enter("complete" if error is None else "stopped", tell=not untold)
+        if isinstance(error, SourceError):
+            # the corrected source may have this output, which is as empty as it was
+            with suppress(StorageError):
+                self._storage.delete(PROGRESS_NAME)
 
-    def _end_bar(self) -> None:
-        if self._ended is None:
-            self._ended = time.time()
-            if self._bar is not None:
-                self._bar.close()
-            else:
-                _LOGGER.info("%s", self._line())
+    def _enter(self, state: str, *, tell: bool = True) -> None:
+        with self._lock:
+            if self._state == "running" and state != "running":
+                self._took = time.time() - self._since
+                if self._bar is not None:
+                    self._bar.close()
+                    self._bar = None
+                else:
+                    _LOGGER.info("%s", self._line())
+            self._state = state
+            self._since = time.time()
+            if tell:
+                self._write()
+
+    def _tick(self) -> None:
+        wrote = lined = time.monotonic()
+        while not self._ended.wait(self._every / _LOOKS):
+            now = time.monotonic()
+            with self._lock:
+                if not self._held():
+                    return
+                if now - lined >= self._every:
+                    lined = now
+                    if self._bar is None:
+                        _LOGGER.info("%s", self._line())
+                    else:
+                        self._bar.refresh()
+                if self._now != self._told or now - wrote >= self._every:
+                    wrote = now
+                    self._write()
 
     def _snapshot(self) -> dict[str, Any]:
-        seconds = (self._ended or time.time()) - self._started
+        seconds = time.time() - self._since if self._state == "running" else self._took
         rate = (self._now.photos - self._before.photos) / seconds if seconds > 0 else 0.0
-        left = self._total - self._now.photos
+        known = self._total is not None
+        left = (self._total or 0) - self._now.photos
         return {
             "state": self._state,
             "photos": self._total,
-            "done": self._now.photos,
-            "errors": self._now.errors,
+            "done": self._now.photos if known else None,
+            "errors": self._now.errors if known else None,
             "photos_per_second": round(rate, 2),
             "seconds_left": round(left / rate) if rate > 0 else None,
             "started_at": _iso(self._started),
@@ -123,6 +156,9 @@ class Progress:
         }
 
     def _line(self) -> str:
+        if self._state != "running":
+            doing = "writing the results" if self._state == "writing" else self._state
+            return f"{doing}, {time.time() - self._since:.0f} s so far"
         now = self._snapshot()
         left = "unknown" if now["seconds_left"] is None else f"{now['seconds_left']} s"
         return (
@@ -131,11 +167,28 @@ class Progress:
         )
 
     def _write(self) -> None:
+        self._told = self._now
         try:
             self._storage.write(PROGRESS_NAME, json.dumps(self._snapshot(), indent=2).encode() + b"\n")
         except StorageError as error:
             # It only tells. If storage is not back by then, a result that cannot be written ends the run.
             _LOGGER.warning("the progress could not be written: %s", error)
+
+
+def _bar(total: int, done: int) -> Any:
+    from tqdm import tqdm
+
+    # a terminal that does not know its size says 0 (docker -t, script), and tqdm draws nothing there
+    size = os.get_terminal_size(sys.stderr.fileno())
+    return tqdm(
+        total=total,
+        initial=done,
+        unit="photo",
+        desc="annotate",
+        smoothing=0.1,
+        ncols=size.columns or _COLUMNS,
+        nrows=size.lines or _LINES,
+    )
 
 
 def _iso(seconds: float) -> str:

@@ -94,13 +94,16 @@ def _limited(manifest: Mapping[str, Any]) -> str:
 
 
 def _numbers(manifest: Mapping[str, Any], statistics: Statistics) -> str:
-    rate = manifest["throughput"]["photos_per_second"]
+    rate, starts = (manifest["throughput"][name] for name in ("photos_per_second", "starts"))
     numbers: Sequence[tuple[str, str]] = [
         ("photos", f"{statistics.tally.photos:,}"),
         ("faces", f"{statistics.tally.faces:,}"),
         ("photos with a face", f"{statistics.with_faces:,}"),
         ("errors", f"{statistics.tally.errors:,}"),
-        ("photos per second", "–" if rate is None else f"{rate:,.1f}"),
+        (
+            "photos per second" if starts < 2 else f"photos per second, over {starts:,} starts",
+            "–" if rate is None else f"{rate:,.1f}",
+        ),
     ]
     cells = "".join(f"<div><dd>{value}</dd><dt>{label}</dt></div>" for label, value in numbers)
     return f'<dl class="numbers">{cells}</dl>\n'

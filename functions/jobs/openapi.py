@@ -14,7 +14,8 @@ _ADDRESS: Final = {"type": "string", "pattern": "^s3://"}
 
 PROGRESS: Final[Mapping[str, Any]] = {
     "type": ["object", "null"],
-    "description": "Counts, errors and throughput as the job last wrote them; null until it has.",
+    "description": "Counts, errors and throughput as the job last wrote them; null until it has. "
+    "While its `state` is `listing`, the photos are not counted yet, and the counts are null.",
 }
 
 _SUMMARY: Final[Mapping[str, Any]] = {

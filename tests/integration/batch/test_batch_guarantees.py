@@ -227,7 +227,10 @@ def test_many_tasks_write_what_one_would(
             {
                 path.relative_to(output).as_posix(): path.read_bytes()
                 for path in output.rglob("*")
-                if path.is_file() and path.name not in {"progress.json", "manifest.json", "report.html"}
+                if path.is_file()
+                and path.name not in {"progress.json", "manifest.json", "report.html"}
+                # how long each start took
+                and path.parent.name != "starts"
             }
         )
     assert found[0].keys() == found[1].keys()

@@ -17,7 +17,9 @@ from featherface_batch.errors import (
 from featherface_batch.job import JobConfig, JobSummary, annotate
 from featherface_batch.lease import Lease
 from featherface_batch.limits import ErrorLimit
+from featherface_batch.pool import Limits
 from featherface_batch.s3 import S3Options
+from featherface_batch.sources import FolderSource
 from featherface_batch.storage import LocalStorage
 from featherface_batch.written import WrittenFormats
 
@@ -64,6 +66,19 @@ def test_a_folder_is_annotated_as_the_detector_would(photos: Path, tmp_path: Pat
     assert progress["state"] == "complete"
 
 
+def test_the_cost_is_that_of_the_workers_that_there_were(photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    run(photos, output, workers=Limits(worker_cpus=1, max_workers=64))
+    throughput = json.loads((output / "manifest.json").read_text())["throughput"]
+    this = throughput["this_start"]
+    # this Ray has two CPUs
+    assert 1 <= this["workers"] == this["cpus"] <= 2
+    assert 0 < this["cpu_seconds"] <= 2 * throughput["seconds"]
+    # dollars have six decimals there, seconds one
+    dollars = 0.045 * this["cpu_seconds"] / 3600
+    assert throughput["estimated_dollars"] == pytest.approx(dollars, abs=0.5e-6 + 0.05 * 0.045 / 3600)
+
+
 def test_bad_photos_cost_only_themselves(photos: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     (photos / "broken.jpg").write_bytes((photos / "0/00.jpg").read_bytes()[:400])
@@ -104,6 +119,9 @@ def test_only_what_failed_is_tried_again(photos: Path, tmp_path: Path) -> None:
     # Gone: whatever was finished must not be fetched again.
     (photos / "1/01.jpg").unlink()
     summary = run(photos, output, retry_errors=True)
+    assert summary.annotated == 2
+    throughput = json.loads((output / "manifest.json").read_text())["throughput"]
+    assert (throughput["starts"], throughput["photos"], throughput["this_start"]["photos"]) == (2, 42, 2)
     assert set(codes(output)) == {"2/38.jpg"}
     assert (summary.photos, summary.errors) == (40, 1)
     assert set(rows(output)) == keys(photos) - {"2/38.jpg"} | {"1/01.jpg"}
@@ -234,6 +252,22 @@ def test_a_model_that_fails_in_the_worker_ends_the_run_with_its_own_error(
 ) -> None:
     with pytest.raises(WorkerError, match="ModelHashError: the model's bytes are others"):
         run(photos, tmp_path / "out", load=BrokenFinder)
+
+
+def test_whoever_polls_knows_of_a_run_while_its_source_is_listed(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, seen = tmp_path / "out", []
+
+    class Watched(FolderSource):
+        def partitions(self) -> list[str]:
+            seen.append(json.loads((output / "progress.json").read_text())["state"])
+            return super().partitions()
+
+    monkeypatch.setattr("featherface_batch.job.open_source", lambda *_: Watched(photos))
+    run(photos, output)
+    assert seen == ["listing"]
+    assert json.loads((output / "progress.json").read_text())["state"] == "complete"
 
 
 def test_a_source_without_photos_is_an_error(tmp_path: Path) -> None:

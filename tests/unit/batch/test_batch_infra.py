@@ -1,5 +1,6 @@
 """The cluster's files: valid where a schema is at hand, and consistent with the code."""
 
+import ipaddress
 import json
 import os
 from pathlib import Path
@@ -24,12 +25,60 @@ def test_the_aws_cluster_fits_rays_schema() -> None:
     ]
     assert all(kind["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"} for kind in workers)
     assert "--env RAY_AUTH_MODE=token" in cluster["docker"]["run_options"]
-    assert {rule["FromPort"] for rule in cluster["provider"]["security_group"]["IpPermissions"]} == {22}
+
+
+def test_no_node_is_open_to_the_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.autoscaler._private.aws import config as aws
+
+    def upsert(_config: Any, node_types: list[str]) -> None:
+        rules = aws._create_default_inbound_rules({"sg"})
+        pytest.fail(f"Ray would make the group of {node_types}, with {rules}")
+
+    monkeypatch.setattr(aws, "_upsert_security_groups", upsert)
+    cluster = yaml.safe_load((INFRA / "cluster.yaml").read_text())
+    kinds = aws._configure_security_group(cluster)["available_node_types"].values()
+    (group,) = {name for kind in kinds for name in kind["node_config"]["SecurityGroupIds"]}
+    rules = json.loads((INFRA / "security-group.json").read_text())
+    within = [rule for rule in rules if "UserIdGroupPairs" in rule]
+    assert [pair["GroupId"] for rule in within for pair in rule["UserIdGroupPairs"]] == [group]
+    others = [rule for rule in rules if rule not in within]
+    assert {(rule["FromPort"], rule["ToPort"]) for rule in others} == {(22, 22)}
+    assert all(
+        ipaddress.ip_network(network["CidrIp"]).is_private for rule in others for network in rule["IpRanges"]
+    )
+
+
+def test_a_node_logs_in_where_its_image_lies() -> None:
+    cluster = yaml.safe_load((INFRA / "cluster.yaml").read_text())
+    registry = cluster["docker"]["image"].partition("/")[0]
+    (login,) = cluster["initialization_commands"]
+    assert login.startswith("aws ecr get-login-password --region REGION | docker login ")
+    assert login.endswith(f" {registry}")
 
 
 def manifests() -> dict[str, dict[str, Any]]:
-    found = {path.stem: yaml.safe_load(path.read_text()) for path in (INFRA / "kuberay").glob("*.yaml")}
+    found = {
+        name: yaml.safe_load((INFRA / "kuberay" / f"{name}.yaml").read_text())
+        for name in ("raycluster", "rayjob")
+    }
     return {"raycluster": found["raycluster"]["spec"], "rayjob": found["rayjob"]["spec"]["rayClusterSpec"]}
+
+
+@pytest.mark.parametrize("name", ["raycluster", "rayjob"])
+def test_every_account_that_a_pod_names_is_made_here(name: str) -> None:
+    made = list(yaml.safe_load_all((INFRA / "kuberay" / "serviceaccounts.yaml").read_text()))
+    for one in made:
+        kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)
+    names = {one["metadata"]["name"] for one in made if one["kind"] == "ServiceAccount"}
+    spec = manifests()[name]
+
+    def account(group: dict[str, Any]) -> str:
+        return str(group["template"]["spec"]["serviceAccountName"])
+
+    # the operator lets the head's account start and end pods
+    head, workers = account(spec["headGroupSpec"]), {account(group) for group in spec["workerGroupSpecs"]}
+    assert {head} | workers == names
+    assert head not in workers
 
 
 def closed(schema: dict[str, Any]) -> dict[str, Any]:
@@ -128,6 +177,30 @@ def test_a_policy_names_what_it_allows(name: str) -> None:
         if statement["Resource"] == "*":
             # These have no narrower resource.
             assert all(":Describe" in action or action == "ecr:GetAuthorizationToken" for action in actions)
+
+
+def statements(name: str) -> list[dict[str, Any]]:
+    policy = json.loads((INFRA / "iam" / f"{name}-policy.json").read_text())
+    found: list[dict[str, Any]] = policy["Statement"]
+    return found
+
+
+def test_the_head_may_do_what_the_job_on_it_does() -> None:
+    """It pulls the same image as a worker; it lists, and writes the plan, the lease and the outputs."""
+    head = statements("head")
+    assert all(statement in head for statement in statements("worker"))
+    # AWS counts no white space
+    text = "".join((INFRA / "iam" / "head-policy.json").read_text().split())
+    assert len(text) <= 6144
+
+
+@pytest.mark.parametrize("name", ["worker", "head"])
+def test_what_is_not_there_is_missing_and_not_denied(name: str) -> None:
+    """S3 says 404 to those alone who may list, and no request for an object has a prefix to compare."""
+    (listing,) = (one for one in statements(name) if one["Action"] == "s3:ListBucket")
+    assert "Condition" not in listing
+    buckets = {f"arn:aws:s3:::{bucket}" for bucket in ("SOURCE-BUCKET", "OUTPUT-BUCKET")}
+    assert set(listing["Resource"]) == buckets
 
 
 def test_the_image_for_gpus_has_the_same_packages_but_for_onnxruntime_and_its_cuda() -> None:

@@ -195,7 +195,8 @@ def test_who_lost_the_run_leaves_its_progress_to_the_other(tmp_path: Path) -> No
     storage = LocalStorage(tmp_path)
 
     def lose() -> None:
-        with Progress(2, Tally(), storage):
+        with Progress(storage) as progress:
+            progress.running(2, Tally())
             storage.write(PROGRESS_NAME, b"theirs")
             raise RunInUseError("taken over")
 

@@ -2,11 +2,14 @@
 
 import json
 import logging
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from featherface_batch.errors import StorageError
+from featherface_batch.errors import RunInUseError, SourceError, StorageError
 from featherface_batch.progress import PROGRESS_NAME, Progress
 from featherface_batch.records import Tally
 from featherface_batch.storage import LocalStorage
@@ -22,7 +25,8 @@ class FailingStorage(LocalStorage):
 def test_a_storage_that_is_away_for_a_while_costs_no_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING), Progress(2, Tally(), FailingStorage(tmp_path)) as progress:
+    with caplog.at_level(logging.WARNING), Progress(FailingStorage(tmp_path)) as progress:
+        progress.running(2, Tally())
         progress.add(Tally(1, 0, 3))
         progress.writing()
     assert progress.tally == Tally(1, 0, 3)
@@ -33,13 +37,16 @@ def test_the_file_says_how_a_run_ended(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path)
 
     def state() -> str:
-        return str(json.loads(storage.read(PROGRESS_NAME))["state"])
+        return str(written(storage)["state"])
 
     def fail() -> None:
-        with Progress(2, Tally(), storage):
+        with Progress(storage) as progress:
+            progress.running(2, Tally())
             raise StorageError("away")
 
-    with Progress(2, Tally(), storage) as progress:
+    with Progress(storage) as progress:
+        assert state() == "listing"
+        progress.running(2, Tally())
         assert state() == "running"
         progress.writing()
         assert state() == "writing"
@@ -47,3 +54,75 @@ def test_the_file_says_how_a_run_ended(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="away"):
         fail()
     assert state() == "stopped"
+
+
+def test_while_photos_are_listed_their_counts_are_unknown(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    storage.write(PROGRESS_NAME, b'{"state": "complete", "photos": 2}')
+    with Progress(storage) as progress:
+        listing = written(storage)
+        assert listing["state"] == "listing"
+        assert {listing[name] for name in ("photos", "done", "errors", "seconds_left")} == {None}
+        progress.running(5, Tally(2, 1, 7))
+        running = written(storage)
+    assert (running["photos"], running["done"], running["errors"]) == (5, 2, 1)
+
+
+def test_a_source_that_cannot_be_listed_leaves_the_output_as_it_was(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    with pytest.raises(SourceError), Progress(storage):
+        raise SourceError("s3://typo is not there")
+    assert not list(storage.names(""))
+
+
+def test_the_progress_moves_though_no_shard_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    storage = LocalStorage(tmp_path)
+    with caplog.at_level(logging.INFO), Progress(storage, every=0.05) as progress:
+        moves(storage)
+        progress.running(3, Tally())
+        moves(storage)
+        progress.add(Tally(1, 0, 4))
+        eventually(lambda: written(storage)["done"] == 1)
+        progress.writing()
+        moves(storage)
+    lines = [record.message for record in caplog.records]
+    for start in ("listing, ", "0 of 3 photos, 0 errors, ", "1 of 3 photos, 0 errors, ", "writing "):
+        assert any(line.startswith(start) for line in lines), start
+
+
+def test_whoever_has_lost_the_run_leaves_its_file_alone(tmp_path: Path) -> None:
+    storage, held = LocalStorage(tmp_path), True
+
+    def lose() -> None:
+        nonlocal held
+        with Progress(storage, lambda: held, every=0.02) as progress:
+            progress.running(3, Tally())
+            held = False
+            # a look that began before
+            time.sleep(0.1)
+            storage.write(PROGRESS_NAME, b"theirs")
+            time.sleep(0.2)
+            assert storage.read(PROGRESS_NAME) == b"theirs"
+            raise RunInUseError("taken over")
+
+    with pytest.raises(RunInUseError, match="taken over"):
+        lose()
+    assert storage.read(PROGRESS_NAME) == b"theirs"
+
+
+def written(storage: LocalStorage) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(storage.read(PROGRESS_NAME))
+    return content
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def moves(storage: LocalStorage) -> None:
+    """Wait until the file says a later second."""
+    before = written(storage)["updated_at"]
+    eventually(lambda: written(storage)["updated_at"] > before)

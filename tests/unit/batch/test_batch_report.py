@@ -1,5 +1,7 @@
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -11,13 +13,15 @@ from PIL import Image
 
 from featherface import BoundingBox, Detections, Face, ImageLimits, Landmarks, Point
 from featherface_batch.errors import TimeoutPhotoError
-from featherface_batch.manifest import MANIFEST_NAME, Work, make_manifest
+from featherface_batch.manifest import MANIFEST_NAME, make_manifest
 from featherface_batch.pictures import preview
+from featherface_batch.pool import Kind
 from featherface_batch.records import Outcome, Photo, write_json
 from featherface_batch.report import Gallery, render_report
 from featherface_batch.s3 import S3Options
 from featherface_batch.statistics import Histogram, Statistics
 from featherface_batch.storage import LocalStorage
+from featherface_batch.work import Meter, Prices
 
 LIMITS = ImageLimits()
 BOX = BoundingBox(40, 30, 40, 40)
@@ -93,9 +97,9 @@ def test_the_report_tells_everything_and_needs_nothing(tmp_path: Path, blur: boo
     statistics.add(Outcome.success(Photo("gone.jpg", str(tmp_path / "gone.jpg")), ONE_FACE))
     statistics.add(Outcome.success(Photo("empty.jpg", ""), Detections(10, 10)))
     statistics.add(Outcome.failure(Photo("slow.jpg", ""), TimeoutPhotoError("<slow> & late")))
-    manifest = make_manifest(
-        IDENTITY, ("jsonl",), statistics, Work(4, 2.0, 2, 0, 0.05, 0.6), LocalStorage(tmp_path)
-    )
+    with frozen(0.0) as clock:
+        meter = metered(tmp_path, clock, 4, 2.0, Kind(2))
+    manifest = make_manifest(IDENTITY, ("jsonl",), statistics, meter)
     page = render_report(manifest, statistics, Gallery(S3Options(), LIMITS, blur)).decode()
     outline = Outline(page)
     assert outline.open == []
@@ -109,17 +113,15 @@ def test_the_report_tells_everything_and_needs_nothing(tmp_path: Path, blur: boo
 def test_a_report_of_nothing_but_errors_is_whole(tmp_path: Path) -> None:
     statistics = Statistics()
     statistics.add(Outcome.failure(Photo("slow.jpg", ""), TimeoutPhotoError("late")))
-    manifest = make_manifest(
-        IDENTITY, ("jsonl",), statistics, Work(1, 1.0, 1, 0, 0.05, 0.6), LocalStorage(tmp_path)
-    )
+    manifest = make_manifest(IDENTITY, ("jsonl",), statistics, idle(tmp_path))
     page = Outline(render_report(manifest, statistics, Gallery(S3Options(), LIMITS, False)).decode())
     assert "No photo with a face could be shown" in page.text
 
 
 def test_the_manifest_estimates_the_cost(tmp_path: Path) -> None:
-    manifest = make_manifest(
-        IDENTITY, ("jsonl",), Statistics(), Work(1000, 36.0, 4, 0.5, 0.05, 0.6), LocalStorage(tmp_path)
-    )
+    with frozen(0.0) as clock:
+        meter = metered(tmp_path, clock, 1000, 36.0, Kind(4, 0.5))
+    manifest = make_manifest(IDENTITY, ("jsonl",), Statistics(), meter)
     assert manifest["throughput"]["photos_per_second"] == pytest.approx(27.78)
     assert manifest["throughput"]["estimated_dollars"] == pytest.approx(0.005)
     assert manifest["throughput"]["estimated_dollars_per_million_photos"] == 5.0
@@ -136,19 +138,117 @@ def test_the_manifest_needs_no_package_of_the_name_onnxruntime(
         return "1"
 
     monkeypatch.setattr("featherface_batch.manifest.version", version)
-    manifest = make_manifest(
-        IDENTITY, (), Statistics(), Work(1, 1.0, 1, 0, 0.05, 0.6), LocalStorage(tmp_path)
-    )
+    manifest = make_manifest(IDENTITY, (), Statistics(), idle(tmp_path))
     assert manifest["versions"]["onnxruntime"] == onnxruntime.__version__
 
 
 def test_a_start_without_work_keeps_the_speed_that_was_measured(tmp_path: Path) -> None:
-    storage = LocalStorage(tmp_path)
-    idle = Work(0, 0.1, 0, 0, 0.05, 0.6)
-    assert make_manifest(IDENTITY, (), Statistics(), idle, storage)["throughput"] == {
-        "photos_per_second": None
+    none = make_manifest(IDENTITY, (), Statistics(), idle(tmp_path))["throughput"]
+    assert (none["starts"], none["photos"], none["photos_per_second"]) == (0, 0, None)
+    with frozen(0.0) as clock:
+        meter = metered(tmp_path, clock, 10, 2.0, Kind(1))
+    first = make_manifest(IDENTITY, (), Statistics(), meter)["throughput"]
+    again = make_manifest(IDENTITY, (), Statistics(), idle(tmp_path))["throughput"]
+    assert (again.pop("this_start")["photos"], first.pop("this_start")["photos"]) == (0, 10)
+    assert again == first
+    assert first["photos_per_second"] == 5.0
+
+
+def test_the_manifest_and_the_report_tell_of_all_starts(tmp_path: Path) -> None:
+    with frozen(0.0) as clock:
+        metered(tmp_path, clock, 1000, 36.0, Kind(4))
+        retry = metered(tmp_path, clock, 2, 4.0, Kind(1))
+    manifest = make_manifest(IDENTITY, (), Statistics(), retry)
+    throughput = json.loads(json.dumps(manifest["throughput"]))
+    this = throughput.pop("this_start")
+    assert throughput == {
+        "starts": 2,
+        "photos": 1002,
+        "seconds": 40.0,
+        "cpu_seconds": 148.0,
+        "gpu_seconds": 0.0,
+        "photos_per_second": 25.05,
+        "estimated_dollars": pytest.approx(148 / 3600 * 0.05, abs=1e-6),
+        "estimated_dollars_per_million_photos": 2.05,
     }
-    first = make_manifest(IDENTITY, (), Statistics(), Work(10, 2.0, 1, 0, 0.05, 0.6), storage)
-    storage.write(MANIFEST_NAME, write_json(first))
-    again = make_manifest(IDENTITY, (), Statistics(), idle, storage)
-    assert json.loads(json.dumps(again["throughput"])) == first["throughput"]
+    assert (this["photos"], this["seconds"], this["photos_per_second"]) == (2, 4.0, 0.5)
+    assert (this["workers"], this["cpus"], this["cpu_seconds"]) == (1, 1, 4.0)
+    text = Outline(render_report(manifest, Statistics(), Gallery(S3Options(), LIMITS, False)).decode()).text
+    assert "25.1photos per second, over 2 starts" in text
+    assert "this start: photos per second" in text
+
+
+def test_a_run_that_an_older_version_began_goes_on_with_what_that_told(tmp_path: Path) -> None:
+    older = {"photos": 100, "seconds": 50.0, "cpus": 2, "gpus": 0, "estimated_dollars": 0.00125}
+    storage = LocalStorage(tmp_path)
+    storage.write(MANIFEST_NAME, write_json({"throughput": older}))
+    for photos, starts in ((110, 2), (120, 3)):
+        with frozen(0.0) as clock:
+            meter = metered(tmp_path, clock, 10, 5.0, Kind(2))
+        throughput = make_manifest(IDENTITY, (), Statistics(), meter)["throughput"]
+        assert (throughput["photos"], throughput["starts"]) == (photos, starts)
+
+
+def test_a_run_of_an_older_version_may_have_nothing_to_tell(tmp_path: Path) -> None:
+    LocalStorage(tmp_path).write(MANIFEST_NAME, write_json({"throughput": {"photos_per_second": None}}))
+    assert idle(tmp_path).starts == []
+
+
+def test_workers_are_counted_that_were_there_and_for_as_long_as_they_were(tmp_path: Path) -> None:
+    with frozen(0.0) as clock:
+        meter = idle(tmp_path)
+        meter.begin()
+        for now, worker, kind, age in (
+            (10, "a", Kind(2), 8),
+            (15, "gpu", Kind(1, 0.25), 5),
+            # what a worker says may come late
+            (20, "a", Kind(2), 18),
+            # in the place of one that died
+            (40, "b", Kind(2), 10),
+        ):
+            clock.now = now
+            meter.add(worker, kind, age, 32)
+        clock.now = 60
+        meter.keep()
+    work = meter.work
+    assert (work.photos, work.seconds, work.workers) == (128, 60, 3)
+    assert (work.cpus, work.gpus) == (3, 0.25)
+    assert (work.cpu_seconds, work.gpu_seconds) == (2 * 18 + 5 + 2 * 10, 0.25 * 5)
+
+
+def test_what_a_start_did_is_kept_though_it_is_killed(tmp_path: Path) -> None:
+    with frozen(0.0) as clock:
+        meter = idle(tmp_path)
+        meter.begin()
+        for _ in range(3):
+            clock.now += 6
+            meter.add("a", Kind(1), clock.now, 32)
+    (start,) = idle(tmp_path).starts
+    assert (start.photos, start.seconds, start.cpu_seconds) == (64, 12, 12)
+
+
+class Clock:
+    now = 0.0
+
+
+@contextmanager
+def frozen(now: float) -> Iterator[Clock]:
+    clock = Clock()
+    clock.now = now
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("featherface_batch.work.time.monotonic", lambda: clock.now)
+        yield clock
+
+
+def idle(folder: Path) -> Meter:
+    return Meter(LocalStorage(folder), Prices(0.05, 0.6))
+
+
+def metered(folder: Path, clock: Clock, photos: int, seconds: float, kind: Kind) -> Meter:
+    """Return the meter of a start in which one worker was there from the first second to the last."""
+    meter = idle(folder)
+    meter.begin()
+    clock.now += seconds
+    meter.add("one", kind, seconds, photos)
+    meter.keep()
+    return meter
