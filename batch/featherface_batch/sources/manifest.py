@@ -16,7 +16,7 @@ from featherface_batch.errors import SourceError
 from featherface_batch.local import from_file_uri, key_of, location_of
 from featherface_batch.records import Photo, is_text
 from featherface_batch.s3 import S3Options, is_s3
-from featherface_batch.sources.reading import columnar_rows, csv_rows, json_rows, open_file
+from featherface_batch.sources.reading import as_size, columnar_rows, csv_rows, json_rows, open_file
 
 __all__ = ["ManifestSource"]
 
@@ -111,8 +111,7 @@ class ManifestSource:
                 yield dict(zip(heading, row, strict=False))
 
     def _photo(self, row: Mapping[str, Any], number: int) -> Photo:
-        text = str(row.get("size") or "")
-        size = int(text) if text.isdecimal() else None
+        size = as_size(row.get("size"))
         for value in row.values():
             if isinstance(value, str) and not is_text(value):
                 raise SourceError(f"row {number} of {self.place} holds half a character: {value!r}")

@@ -108,6 +108,17 @@ def test_a_manifest_that_cannot_be_read_is_named_with_the_reason(
         list(source.photos(""))
 
 
+@pytest.mark.parametrize("size", ["9" * 20, "9" * 4000, "-1", '"many"', "null", "1.5"])
+def test_a_size_that_is_none_costs_nobody_the_listing(tmp_path: Path, size: str) -> None:
+    rows = f'{{"path": "a.jpg", "size": {size}}}\n', '{"path": "b.jpg", "size": 7}\n'
+    (tmp_path / "list.jsonl").write_text("".join(rows))
+    source = open_source(str(tmp_path / "list.jsonl"), S3Options())
+    storage = LocalStorage(tmp_path / "out")
+    (part,) = plan_photos(source.photos(""), 0, storage)
+    (shard,) = read_part(part.name, storage)
+    assert [photo.size for photo in shard.photos] == [None, 7]
+
+
 def test_a_source_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="there is no"):
         open_source(str(tmp_path / "nowhere"), S3Options())
