@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -29,7 +30,7 @@ from featherface_batch.pool import Limits, Pool, choose_pool
 from featherface_batch.progress import Progress
 from featherface_batch.records import Tally, is_text, write_json
 from featherface_batch.report import Gallery, render_report
-from featherface_batch.s3 import S3Options
+from featherface_batch.s3 import S3Options, is_s3
 from featherface_batch.sources import LimitedSource, Source, open_source
 from featherface_batch.storage import Storage, open_storage
 from featherface_batch.worker import WorkerConfig
@@ -297,8 +298,13 @@ def _identity(source: Source, config: JobConfig) -> dict[str, Any]:
 
 
 def _refuse_overlap(source: Source, storage: Storage) -> None:
-    inner, outer = f"{storage.root.rstrip('/')}/", f"{source.name.rstrip('/')}/"
+    inner, outer = _place(storage.root), _place(source.name)
     if inner.startswith(outer):
         raise UsageError(
             f"the output {storage.root} lies inside of the source {source.name}: choose another place"
         )
+
+
+def _place(name: str) -> str:
+    """Return where a name really leads, with a slash behind it: links and ``..`` hide what lies in what."""
+    return f"{(name if is_s3(name) else os.path.realpath(name)).rstrip('/')}/"

@@ -195,6 +195,17 @@ def test_the_output_must_not_lie_in_the_source(photos: Path, inside: str) -> Non
         run(photos, photos / inside)
 
 
+@pytest.mark.parametrize("output", ["photos/0/../../empty/../photos/out", "link/out", "link/0/../out"])
+def test_no_link_and_no_way_around_leads_into_the_source(photos: Path, tmp_path: Path, output: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(photos)
+    before = keys(photos)
+    for source in (photos, tmp_path / "link", tmp_path / "empty/../photos"):
+        with pytest.raises(UsageError, match="lies inside of the source"):
+            run(source, tmp_path / output)
+    assert keys(photos) == before
+
+
 def test_bucket_to_bucket(photos: Path, tmp_path: Path, s3: Any, s3_endpoint: str) -> None:
     s3.create_bucket(Bucket="photos")
     s3.create_bucket(Bucket="results")
