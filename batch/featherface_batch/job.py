@@ -69,7 +69,8 @@ class JobConfig:
     formats : tuple of str
         Of `featherface_batch.sinks.FORMATS`.
     s3 : S3Options
-        If they are anonymous, the source is read so; the output is always written with credentials.
+        Of the source's listing and of the output; photos have `timeout` in the place of theirs. If they are
+        anonymous, the source is read so; the output is always written with credentials.
     limit : int, optional
         Photos at most, the first of the source; all if omitted.
     address : str, optional
@@ -133,6 +134,11 @@ class JobConfig:
         ):
             if not 0 <= price < math.inf:
                 raise UsageError(f"{option} must be a number of dollars, 0 or more; got {price:g}")
+
+    @property
+    def photo_s3(self) -> S3Options:
+        """How photos are fetched: the time that one may take is no measure for a listing or a commit."""
+        return replace(self.s3, timeout=self.timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +235,7 @@ def _run(
                 config.dollars_per_gpu_hour,
             )
             manifest = make_manifest(identity, config.formats, statistics, work, storage)
-            gallery = Gallery(config.s3, config.settings.image_limits, config.blur)
+            gallery = Gallery(config.photo_s3, config.settings.image_limits, config.blur)
             storage.write(MANIFEST_NAME, write_json(manifest))
             storage.write(REPORT_NAME, render_report(manifest, statistics, gallery))
             ledger.succeed(statistics.to_dict())
@@ -263,7 +269,7 @@ def _work(
     )
     worker = WorkerConfig(
         config.settings,
-        config.s3,
+        config.photo_s3,
         timeout=config.timeout,
         load=config.load,
         pictures=ledger.storage,
