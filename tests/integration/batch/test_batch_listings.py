@@ -123,12 +123,36 @@ def test_rekognitions_manifest(tmp_path: Path) -> None:
         ("\ufeffpath,note\nsub/a.jpg,hello\n", Photo("sub/a.jpg", "HERE/sub/a.jpg")),
         ('Key,Bucket\n"a,b.jpg",bucket\n', Photo("bucket/a,b.jpg", "s3://bucket/a,b.jpg")),
         ("file_name\n/somewhere/a.jpg\n", Photo("/somewhere/a.jpg", "/somewhere/a.jpg")),
+        ("\n\na.jpg\n", Photo("a.jpg", "HERE/a.jpg")),
+        ("0001\n", Photo("0001", "HERE/0001")),
+        ("my.bucket-1,0001\n", Photo("my.bucket-1/0001", "s3://my.bucket-1/0001")),
     ],
 )
 def test_a_csv_file_with_and_without_heading(tmp_path: Path, text: str, photo: Photo) -> None:
     (tmp_path / "list.csv").write_text(text)
     (found,) = listed(open_source(str(tmp_path / "list.csv"), S3Options()))
     assert found == Photo(photo.key, photo.location.replace("HERE", str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "id,image_path\n1,a/rocket.jpg",
+        "name,image_path\ncat,a/rocket.jpg",
+        "path;label\na/rocket.jpg;cat",
+        "path\tlabel\na/rocket.jpg\tcat",
+        "image_path\na/rocket.jpg",
+        "1,a/rocket.jpg",
+        "Cats,a/rocket.jpg",
+        "bucket,a/rocket.jpg,17",
+        "bucket,object\nphotos,a/rocket.jpg",
+    ],
+)
+def test_a_csv_file_whose_columns_nobody_knows_is_refused(tmp_path: Path, first: str) -> None:
+    (tmp_path / "list.csv").write_text(f"{first}\n")
+    named = ", ".join(first.splitlines()[0].split(","))
+    with pytest.raises(SourceError, match=rf"first row of .*list\.csv must be a heading .*; got {named}$"):
+        listed(open_source(str(tmp_path / "list.csv"), S3Options()))
 
 
 def test_a_photo_that_is_named_twice_is_annotated_once(tmp_path: Path) -> None:
