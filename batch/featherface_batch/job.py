@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ from featherface_batch.lease import Lease
 from featherface_batch.ledger import Ledger
 from featherface_batch.limits import ErrorLimit
 from featherface_batch.manifest import MANIFEST_NAME, Work, make_manifest
+from featherface_batch.overlap import refuse_overlap
 from featherface_batch.pipeline import run_plan
 from featherface_batch.plan import Plan
 from featherface_batch.planning import Planner
@@ -30,9 +30,9 @@ from featherface_batch.pool import Limits, Pool, choose_pool
 from featherface_batch.progress import Progress
 from featherface_batch.records import Tally, is_text, write_json
 from featherface_batch.report import Gallery, render_report
-from featherface_batch.s3 import S3Options, is_s3
+from featherface_batch.s3 import S3Options
 from featherface_batch.sources import LimitedSource, Source, open_source
-from featherface_batch.storage import Storage, open_storage
+from featherface_batch.storage import open_storage
 from featherface_batch.worker import WorkerConfig
 from featherface_batch.writing import write_all
 
@@ -186,12 +186,13 @@ def annotate(config: JobConfig) -> JobSummary:
     if config.limit is not None:
         source = LimitedSource(source, config.limit)
     storage = open_storage(config.output, replace(config.s3, anonymous=False))
-    _refuse_overlap(source, storage)
+    refuse_overlap(source, storage)
     ledger = Ledger(storage)
     identity = _identity(source, config)
-    known = ledger.open(identity)
+    # Before the lease, which waits for others and writes: what is refused is refused at once, and left alone.
+    ledger.check(identity)
     with Lease(storage) as lease:
-        if known:
+        if ledger.open(identity):
             _LOGGER.info("going on with the run in %s", storage.root)
             storage.sweep()
         ledger.reopen()
@@ -301,16 +302,3 @@ def _identity(source: Source, config: JobConfig) -> dict[str, Any]:
         "previews": config.previews,
         "blur": config.blur,
     }
-
-
-def _refuse_overlap(source: Source, storage: Storage) -> None:
-    inner, outer = _place(storage.root), _place(source.name)
-    if inner.startswith(outer):
-        raise UsageError(
-            f"the output {storage.root} lies inside of the source {source.name}: choose another place"
-        )
-
-
-def _place(name: str) -> str:
-    """Return where a name really leads, with a slash behind it: links and ``..`` hide what lies in what."""
-    return f"{(name if is_s3(name) else os.path.realpath(name)).rstrip('/')}/"

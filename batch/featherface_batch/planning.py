@@ -67,7 +67,9 @@ class Planner:
 
     def _saved(self) -> Plan:
         plan = Plan(tuple(chain.from_iterable(self._parts)))
-        self._ledger.save_plan(plan)
+        # A source without photos may get some.
+        if plan.photos:
+            self._ledger.save_plan(plan)
         return plan
 
 
