@@ -253,7 +253,9 @@ def _run(
 
 
 def _empty(source: Source) -> SourceError:
-    return SourceError(f"{source.name} holds no photo (by name: .jpg, .png, .webp, .bmp and the like)")
+    return SourceError(
+        f"{source.name} holds no photo (by name: .jpg, .png, .webp, .bmp and the like, not hidden)"
+    )
 
 
 def _work(

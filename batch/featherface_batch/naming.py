@@ -2,9 +2,9 @@
 
 Photos of one folder may differ in nothing but their suffix, and keys of a list in nothing that a path can
 show. The first photo of the plan gets the plain name, ``a.txt`` for ``a.jpg``; the next ones keep their
-suffix, ``a.png.txt``; if even that is taken, a hash of the key tells them apart. A name that a folder
-of other photos needs is taken, too. Who gets which name follows from the plan alone, whatever has failed and
-whoever writes.
+suffix, ``a.png.txt``; if even that is taken, a hash of the key tells them apart. What cameras write beside a
+JPEG, ``a.nef``, comes after all others, and a name that a folder of other photos needs is taken, too.
+Who gets which name follows from the plan alone, whatever has failed and whoever writes.
 
 Pictures are written while a photo is at hand, when nobody knows the other names: theirs follow from the key
 alone, see `picture_name`.
@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featherface_batch.records import safe_path
-from featherface_batch.sources.naming import PHOTO_SUFFIXES
+from featherface_batch.sources.naming import PHOTO_SUFFIXES, RAW_SUFFIXES
 
 __all__ = [
     "KEPT",
@@ -106,26 +106,33 @@ class Digests:
     ----------
     names : ndarray of uint64, shape (N, 2)
         Of both names that a photo's file may have, without the file's suffix.
+    raw : ndarray of bool, shape (N,)
+        Whether a photo is one that cameras write beside a JPEG.
     folders : ndarray of uint64, shape (M,)
         Of the names of folders that files of photos could have, too, without their suffix.
     """
 
     names: npt.NDArray[np.uint64]
+    raw: npt.NDArray[np.bool_]
     folders: npt.NDArray[np.uint64]
 
 
 def digests(keys: Iterable[str]) -> Digests:
     """Return what photos of these keys ask of the names of files."""
     rows = []
+    raw = []
     folders: set[PurePosixPath] = set()
     for key in keys:
         path = safe_path(key)
         rows.append((_digest(path.with_suffix("")), _digest(path)))
+        raw.append(path.suffix.lower() in RAW_SUFFIXES)
         for depth, part in enumerate(path.parts[:-1], 1):
             if part.lower().endswith(LABEL_SUFFIXES):
                 folders.add(PurePosixPath(*path.parts[:depth]).with_suffix(""))
     return Digests(
-        np.array(rows, np.uint64).reshape(-1, 2), np.array([_digest(one) for one in folders], np.uint64)
+        np.array(rows, np.uint64).reshape(-1, 2),
+        np.array(raw, np.bool_),
+        np.array([_digest(one) for one in folders], np.uint64),
     )
 
 
@@ -144,7 +151,9 @@ def find_clashes(parts: Sequence[Digests]) -> list[dict[int, int]]:
     """
     every = np.concatenate([*(part.names for part in parts), np.empty((0, 2), np.uint64)])
     folders = np.concatenate([*(part.folders for part in parts), np.empty(0, np.uint64)])
-    plain, kept = every[:, 0], every[:, 1]
+    # A JPEG must not lose its plain name to the photo that it was made of, and that has no result.
+    order = np.argsort(np.concatenate([*(part.raw for part in parts), np.empty(0, np.bool_)]), kind="stable")
+    plain, kept = every[order, 0], every[order, 1]
     _, first = np.unique(plain, return_index=True)
     later = np.ones(len(every), bool)
     later[first] = False
@@ -155,6 +164,7 @@ def find_clashes(parts: Sequence[Digests]) -> list[dict[int, int]]:
     unique[first_kept] = False
     unique |= np.isin(kept[clashing], plain[~later]) | np.isin(kept[clashing], folders)
     forms = np.where(unique, UNIQUE, KEPT)
+    clashing = order[clashing]
     starts = np.cumsum([0, *(len(part.names) for part in parts)])
     return [
         {int(index - start): int(form) for index, form in zip(clashing[chosen], forms[chosen], strict=True)}

@@ -31,7 +31,8 @@ _COLUMNS: Final = {
 class InventorySource:
     """The photos that an inventory lists, by its ``manifest.json``; CSV, ORC and Parquet.
 
-    Old versions and deleted objects are left out. The data files are checked against their MD5.
+    Old versions, deleted objects and what is hidden, as in folders, are left out. The data files are checked
+    against their MD5.
 
     Parameters
     ----------

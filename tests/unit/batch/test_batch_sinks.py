@@ -12,7 +12,7 @@ import pytest
 import supervision as sv
 from PIL import Image
 
-from featherface import BoundingBox, Detections, Face, Landmarks, Point
+from featherface import BoundingBox, Detections, Face, Landmarks, Point, UnsupportedFormatError
 from featherface_batch.errors import MissingPhotoError, ReconciliationError, UsageError
 from featherface_batch.naming import LABEL_SUFFIXES, digests, find_clashes
 from featherface_batch.records import Outcome, Photo, Tally
@@ -164,6 +164,20 @@ def test_a_folder_named_like_a_file_of_another_photo_keeps_its_name(tmp_path: Pa
     unique = next(name for name in names if name.startswith("c.jpg.") and "/" not in name)
     assert len(unique) == len("c.jpg..txt") + 12
     assert names == sorted(["a.jpg.txt", "a.txt/b.txt", unique, "c.jpg.txt/d.txt/e.txt", "c.txt/f.txt"])
+
+
+@pytest.mark.parametrize("cuts", [[5], [1, 2, 3, 4, 5]])
+def test_a_jpeg_does_not_lose_its_name_to_what_it_was_made_of(tmp_path: Path, cuts: list[int]) -> None:
+    raw = UnsupportedFormatError("this is TIFF")
+    outcomes = [
+        Outcome.failure(Photo("a.CR2", "a"), raw),
+        Outcome.success(Photo("a.jpg", "b"), NO_FACE),
+        Outcome.success(Photo("a.png", "c"), NO_FACE),
+        Outcome.success(Photo("b.dng", "d"), NO_FACE),
+        Outcome.failure(Photo("b.nef", "e"), raw),
+    ]
+    labels = write_run(tmp_path, ["yolo"], outcomes, cuts) / "yolo/labels"
+    assert sorted(path.name for path in labels.iterdir()) == ["a.png.txt", "a.txt", "b.txt"]
 
 
 def test_folders_are_looked_at_for_the_suffixes_of_all_formats() -> None:
