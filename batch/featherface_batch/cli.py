@@ -73,7 +73,11 @@ def command(subparsers: Any) -> None:
     )
     parser.add_argument("--confidence", type=float, metavar="0..1", help="drop faces below it")
     parser.add_argument(
-        "--timeout", type=float, default=60.0, metavar="SECONDS", help="per photo (default %(default)g)"
+        "--timeout",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="to fetch a photo, and again to search it (default %(default)g)",
     )
     parser.add_argument("--max-errors", metavar="N|P%", help="stop when more photos fail (default: never)")
     parser.add_argument("--retry-errors", action="store_true", help="try photos again that ended as an error")
@@ -162,7 +166,6 @@ def _config(args: argparse.Namespace) -> Any:
         formats=parse_formats(args.format),
         s3=S3Options(
             endpoint_url=args.endpoint_url,
-            timeout=args.timeout,
             anonymous=args.no_sign_request,
             requester_pays=args.requester_pays,
         ),

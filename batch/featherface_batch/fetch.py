@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import closing
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from featherface import ImageTooLargeError
+from featherface import ImageError, ImageTooLargeError
+from featherface.containers import sniff
 from featherface_batch.errors import (
     ArchivedPhotoError,
     DeniedPhotoError,
@@ -18,10 +20,13 @@ from featherface_batch.errors import (
 from featherface_batch.local import local_path
 from featherface_batch.records import Photo
 from featherface_batch.s3 import S3Address, S3Options, is_s3, s3_client, s3_reason
+from featherface_batch.sources.naming import is_read
 
 __all__ = ["fetch"]
 
 _CHUNK: Final = 256 * 1024
+# Bytes that tell a photo's format.
+_HEAD: Final = 16
 
 
 def fetch(photo: Photo, options: S3Options, *, max_bytes: int, deadline: float) -> bytes:
@@ -42,6 +47,8 @@ def fetch(photo: Photo, options: S3Options, *, max_bytes: int, deadline: float) 
         It is missing, denied, archived, slow or unreadable.
     ImageTooLargeError
         It has more than `max_bytes`.
+    UnsupportedFormatError
+        It has, and would not be read if it had less.
     """
     if is_s3(photo.location):
         return _fetch_s3(photo, options, max_bytes, deadline)
@@ -60,7 +67,7 @@ def _fetch_local(photo: Photo, max_bytes: int) -> bytes:
     except OSError as error:
         raise FetchError(f"{photo.location} cannot be read: {error.strerror or error}") from error
     if len(data) > max_bytes:
-        raise _too_large(photo, path.stat().st_size, max_bytes)
+        _refuse_large(photo, path.stat().st_size, max_bytes, lambda: data)
     return data
 
 
@@ -70,9 +77,9 @@ def _fetch_s3(photo: Photo, options: S3Options, max_bytes: int, deadline: float)
         answer = s3_client(options).get_object(Bucket=address.bucket, Key=address.key)
         with closing(answer["Body"]) as body:
             if answer["ContentLength"] > max_bytes:
-                raise _too_large(photo, answer["ContentLength"], max_bytes)
+                _refuse_large(photo, answer["ContentLength"], max_bytes, lambda: body.read(_HEAD))
             return _read(body, photo, deadline)
-    except (PhotoError, ImageTooLargeError):
+    except (PhotoError, ImageError):
         raise
     except Exception as error:
         raise _from_s3(photo, error) from error
@@ -100,5 +107,8 @@ def _from_s3(photo: Photo, error: Exception) -> PhotoError:
     return FetchError(f"{photo.location} cannot be read: {reason.text}")
 
 
-def _too_large(photo: Photo, size: int, max_bytes: int) -> ImageTooLargeError:
-    return ImageTooLargeError(f"{photo.location} has {size} bytes; the limit is {max_bytes}")
+def _refuse_large(photo: Photo, size: int, max_bytes: int, head: Callable[[], bytes]) -> NoReturn:
+    if not is_read(photo.key):
+        # A higher limit would not help: such photos, of cameras above all, are large and of another format.
+        sniff(head()[:_HEAD])
+    raise ImageTooLargeError(f"{photo.location} has {size} bytes; the limit is {max_bytes}")

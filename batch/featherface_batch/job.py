@@ -21,6 +21,7 @@ from featherface_batch.lease import Lease
 from featherface_batch.ledger import Ledger
 from featherface_batch.limits import ErrorLimit
 from featherface_batch.manifest import MANIFEST_NAME, make_manifest
+from featherface_batch.overlap import refuse_overlap
 from featherface_batch.pipeline import run_plan
 from featherface_batch.plan import Plan
 from featherface_batch.planning import Planner
@@ -30,7 +31,7 @@ from featherface_batch.records import Tally, is_text, write_json
 from featherface_batch.report import Gallery, render_report
 from featherface_batch.s3 import S3Options
 from featherface_batch.sources import LimitedSource, Source, open_source
-from featherface_batch.storage import Storage, open_storage
+from featherface_batch.storage import open_storage
 from featherface_batch.work import Meter, Prices
 from featherface_batch.worker import WorkerConfig
 from featherface_batch.writing import write_all
@@ -69,7 +70,8 @@ class JobConfig:
     formats : tuple of str
         Of `featherface_batch.sinks.FORMATS`.
     s3 : S3Options
-        If they are anonymous, the source is read so; the output is always written with credentials.
+        Of the source's listing and of the output; photos have `timeout` in the place of theirs. If they are
+        anonymous, the source is read so; the output is always written with credentials.
     limit : int, optional
         Photos at most, the first of the source; all if omitted.
     address : str, optional
@@ -134,6 +136,11 @@ class JobConfig:
             if not 0 <= price < math.inf:
                 raise UsageError(f"{option} must be a number of dollars, 0 or more; got {price:g}")
 
+    @property
+    def photo_s3(self) -> S3Options:
+        """How photos are fetched: the time that one may take is no measure for a listing or a commit."""
+        return replace(self.s3, timeout=self.timeout)
+
 
 @dataclass(frozen=True, slots=True)
 class JobSummary:
@@ -180,16 +187,19 @@ def annotate(config: JobConfig) -> JobSummary:
     if config.limit is not None:
         source = LimitedSource(source, config.limit)
     storage = open_storage(config.output, replace(config.s3, anonymous=False))
-    _refuse_overlap(source, storage)
+    refuse_overlap(source, storage)
     ledger = Ledger(storage)
     identity = _identity(source, config)
-    known = ledger.open(identity)
-    with Lease(storage) as lease, Progress(storage, lease.held) as progress:
-        if known:
-            _LOGGER.info("going on with the run in %s", storage.root)
-            storage.sweep()
-        ledger.reopen()
-        return _run(source, ledger, identity, config, progress, lease)
+    # Before the lease, which waits for others and writes: what is refused is refused at once, and left alone.
+    ledger.check(identity)
+    with Lease(storage) as lease:
+        known = ledger.open(identity)
+        with Progress(storage, lease.held) as progress:
+            if known:
+                _LOGGER.info("going on with the run in %s", storage.root)
+                storage.sweep()
+            ledger.reopen()
+            return _run(source, ledger, identity, config, progress, lease)
 
 
 def _run(
@@ -230,7 +240,7 @@ def _run(
                 f"{plan.photos} photos were planned, {statistics.tally.photos} have an outcome"
             )
         manifest = make_manifest(identity, formats.names, statistics, meter)
-        gallery = Gallery(config.s3, config.settings.image_limits, config.blur)
+        gallery = Gallery(config.photo_s3, config.settings.image_limits, config.blur)
         storage.write(MANIFEST_NAME, write_json(manifest))
         storage.write(REPORT_NAME, render_report(manifest, statistics, gallery))
         ledger.succeed(statistics.to_dict())
@@ -247,7 +257,9 @@ def _run(
 
 
 def _empty(source: Source) -> SourceError:
-    return SourceError(f"{source.name} holds no photo (by name: .jpg, .png, .webp, .bmp and the like)")
+    return SourceError(
+        f"{source.name} holds no photo (by name: .jpg, .png, .webp, .bmp and the like, not hidden)"
+    )
 
 
 def _work(
@@ -280,7 +292,7 @@ def _work(
         )
     worker = WorkerConfig(
         config.settings,
-        config.s3,
+        config.photo_s3,
         timeout=config.timeout,
         load=config.load,
         pictures=ledger.storage,
@@ -315,11 +327,3 @@ def _identity(source: Source, config: JobConfig) -> dict[str, Any]:
         "previews": config.previews,
         "blur": config.blur,
     }
-
-
-def _refuse_overlap(source: Source, storage: Storage) -> None:
-    inner, outer = f"{storage.root.rstrip('/')}/", f"{source.name.rstrip('/')}/"
-    if inner.startswith(outer):
-        raise UsageError(
-            f"the output {storage.root} lies inside of the source {source.name}: choose another place"
-        )

@@ -2,7 +2,8 @@
 
 ::
 
-    run.json                       what the run is: source, model, options; refuses to become another
+    run.json                       what the run is: source, model, options; refuses to become another once
+                                   there is a plan
     _work/plan.json                the plan's contents; there once the source is listed to its end
     _work/plan/PART.parquet        the photos of a part of the plan
     _work/results/PART/SHARD.PHOTOS-ERRORS-FACES.jsonl
@@ -18,6 +19,7 @@ shard has two files, a retry was cut short before it removed the older one; the 
 from __future__ import annotations
 
 import json
+import logging
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,12 +28,14 @@ from itertools import groupby
 from typing import Any, Final
 
 from featherface_batch.errors import OutputMismatchError, ReconciliationError
+from featherface_batch.lease import LEASE_NAME
 from featherface_batch.plan import Part, Plan, Shard
 from featherface_batch.records import Outcome, Tally, read_lines, write_json, write_lines
 from featherface_batch.storage import Storage
 
 __all__ = ["Ledger"]
 
+_LOGGER: Final = logging.getLogger(__name__)
 _RUN: Final = "run.json"
 _PLAN: Final = "_work/plan.json"
 _RESULTS: Final = "_work/results"
@@ -58,13 +62,35 @@ class Ledger:
 
     storage: Storage
 
-    def open(self, identity: Mapping[str, Any]) -> bool:
-        """Start or resume the run with this identity.
+    def check(self, identity: Mapping[str, Any]) -> None:
+        """Make sure that the output is free for the run with this identity, or holds it; changes nothing.
 
         Parameters
         ----------
         identity : mapping
             What must be the same for results to be comparable; JSON values.
+
+        Raises
+        ------
+        OutputMismatchError
+            The output holds another run, or files that are no run's.
+        """
+        old = self._identity()
+        if old is None:
+            self._refuse_foreign()
+        elif self.plan() is not None:
+            self._refuse_other(old, identity)
+
+    def open(self, identity: Mapping[str, Any]) -> bool:
+        """Start or resume the run with this identity; for who holds the run's lease.
+
+        A run that has not listed its source to the end has no results that could mix: it becomes the one with
+        this identity, so that a misspelt source can be corrected.
+
+        Parameters
+        ----------
+        identity : mapping
+            As `check` takes it.
 
         Returns
         -------
@@ -76,28 +102,42 @@ class Ledger:
         OutputMismatchError
             The output holds another run, or files that are no run's.
         """
-        try:
-            old = json.loads(self.storage.read(_RUN))
-        except FileNotFoundError:
-            self._refuse_foreign()
+        self.check(identity)
+        old = self._identity()
+        if old is None:
+            if self.storage.create(_RUN, write_json(identity)):
+                return False
+            # Two hold a lease that they found with a dead one, and the other was faster.
+            self._refuse_other(self._identity() or {}, identity)
+        elif _differences(old, identity):
+            _LOGGER.info("the run in %s had not listed its source; it starts anew", self.storage.root)
             self.storage.write(_RUN, write_json(identity))
             return False
+        return True
+
+    def _identity(self) -> dict[str, Any] | None:
+        try:
+            content = json.loads(self.storage.read(_RUN))
+        except FileNotFoundError:
+            return None
         except ValueError as error:
             raise OutputMismatchError(f"{self.storage.describe(_RUN)} is not a run's: {error}") from error
-        changed = [
-            f"{name}: there {old.get(name)!r}, now {identity.get(name)!r}"
-            for name in sorted({*old, *identity})
-            if old.get(name) != identity.get(name)
-        ]
-        if changed:
+        if not isinstance(content, dict):
+            raise OutputMismatchError(
+                f"{self.storage.describe(_RUN)} is not a run's: it must hold an object, got {content!r}"
+            )
+        return content
+
+    def _refuse_other(self, old: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+        if changed := _differences(old, identity):
             raise OutputMismatchError(
                 f"{self.storage.root} holds a run that differs in {'; '.join(changed)}. Results of both "
                 "would mix: choose another output, or go on with the same source, model and options"
             )
-        return True
 
     def _refuse_foreign(self) -> None:
-        stranger = next(iter(self.storage.names("")), None)
+        # A lease is older than the run that it is for.
+        stranger = next((name for name in self.storage.names("") if name != LEASE_NAME), None)
         if stranger is not None:
             raise OutputMismatchError(
                 f"{self.storage.root} is not empty (it has {stranger}) and holds no run: "
@@ -105,11 +145,12 @@ class Ledger:
             )
 
     def plan(self) -> Plan | None:
-        """Return the plan, or None while the source is not listed to its end."""
+        """Return the plan, or None while the source is not listed to its end, or had no photo then."""
         try:
-            return Plan.from_dict(json.loads(self.storage.read(_PLAN)))
+            plan = Plan.from_dict(json.loads(self.storage.read(_PLAN)))
         except FileNotFoundError:
             return None
+        return plan if plan.photos else None
 
     def save_plan(self, plan: Plan) -> None:
         """Record that the source is listed to its end."""
@@ -225,6 +266,14 @@ class Ledger:
         """Return the finished shards of a part by number, or every file of them by name."""
         found = _found(self.storage.names(_folder(part)), every=every)
         return {key: result for key, result in found.items() if shard in {None, result.shard}}
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name}: there {old.get(name)!r}, now {new.get(name)!r}"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
 
 
 def _found(names: Iterable[str], *, every: bool = False) -> dict[Any, _Result]:

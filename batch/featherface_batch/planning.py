@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import pickle
 from collections.abc import Sequence
-from dataclasses import asdict
 from itertools import chain, islice
 from typing import Any, Final
 
+from featherface_batch.errors import BatchError, WorkerError
 from featherface_batch.ledger import Ledger
 from featherface_batch.plan import Part, Plan, plan_photos
+from featherface_batch.reasons import reason_of
 from featherface_batch.sources import Source
 from featherface_batch.storage import Storage
 
 __all__ = ["Planner"]
 
+_LOGGER: Final = logging.getLogger(__name__)
 # Tasks that list want processes of their own, which take longer to start than this takes to be listed.
 _PARTITIONS_LISTED_HERE: Final = 16
 _PHOTOS_LISTED_HERE: Final = 4096
@@ -47,14 +51,26 @@ class Planner:
         return self._saved() if len(self._parts) == len(self._partitions) else None
 
     def list_by_tasks(self) -> Plan:
-        """List what `list_here` has left, side by side."""
+        """List what `list_here` has left, side by side.
+
+        Raises
+        ------
+        SourceError
+            The source cannot be listed.
+        StorageError
+            The plan cannot be written.
+        WorkerError
+            A task failed for another reason.
+        """
         storage = self._ledger.storage
         self._parts.append(_list_by_tasks(self._source, self._partitions, len(self._parts), storage))
         return self._saved()
 
     def _saved(self) -> Plan:
         plan = Plan(tuple(chain.from_iterable(self._parts)))
-        self._ledger.save_plan(plan)
+        # A source without photos may get some.
+        if plan.photos:
+            self._ledger.save_plan(plan)
         return plan
 
 
@@ -77,12 +93,34 @@ def _list_here(source: Source, partitions: Sequence[str], storage: Storage) -> l
 
 def _list_by_tasks(source: Source, partitions: Sequence[str], first: int, storage: Storage) -> list[Part]:
     """Return the parts of the partitions from the `first` on."""
+    import ray
     from ray import data
 
-    def list_one(row: dict[str, Any]) -> list[dict[str, Any]]:
-        found = plan_photos(source.photos(row["partition"]), row["index"], storage)
-        return [asdict(part) for part in found]
+    def list_one(row: dict[str, Any]) -> dict[str, Any]:
+        # An error that leaves a task comes back as text: Ray's tracebacks and its own advice.
+        answer: list[Part] | BatchError
+        try:
+            answer = plan_photos(source.photos(row["partition"]), row["index"], storage)
+        except BatchError as error:
+            answer = error
+        except Exception as error:
+            _LOGGER.exception("listing %s", row["partition"])
+            answer = _failed(source, f"{type(error).__name__}: {error}")
+        return {"index": row["index"], "answer": pickle.dumps(answer)}
 
     rows = [{"index": index, "partition": name} for index, name in enumerate(partitions)][first:]
-    listed = data.from_items(rows, override_num_blocks=len(rows)).flat_map(list_one, num_cpus=0.5).take_all()
-    return [Part(**row) for row in sorted(listed, key=lambda row: row["name"])]
+    listed: dict[int, list[Part]] = {}
+    try:
+        tasks = data.from_items(rows, override_num_blocks=len(rows)).map(list_one, num_cpus=0.5)
+        for row in tasks.iter_rows():
+            answer = pickle.loads(row["answer"])
+            if isinstance(answer, BatchError):
+                raise answer
+            listed[int(row["index"])] = answer
+    except ray.exceptions.RayError as error:
+        raise _failed(source, reason_of(error)) from error
+    return list(chain.from_iterable(listed[index] for index in sorted(listed)))
+
+
+def _failed(source: Source, reason: str) -> WorkerError:
+    return WorkerError(f"listing {source.name} failed: {reason}. Run the same command again")

@@ -229,31 +229,33 @@ class _Board:
     def settle(self, index: int, outcome: Outcome) -> bool:
         """Record an outcome; the first one counts."""
         with self._lock:
-            if index in self._outcomes:
-                return False
-            self._outcomes[index] = outcome
-            self._running.pop(index, None)
-            if len(self._outcomes) == len(self.photos):
-                self.finished.set()
-            return True
+            return self._settle(index, outcome)
+
+    def _settle(self, index: int, outcome: Outcome) -> bool:
+        if index in self._outcomes:
+            return False
+        self._outcomes[index] = outcome
+        self._running.pop(index, None)
+        if len(self._outcomes) == len(self.photos):
+            self.finished.set()
+        return True
 
     def give_up_late(self) -> list[tuple[int, str]]:
         """Record a time-out for photos whose stage takes too long; returns them with the stage that hangs."""
         now = time.monotonic()
+        # Under one lock: in between, a photo could go on to a stage of the other crew.
         with self._lock:
-            late = {
-                index: stage
+            late = [
+                (index, stage)
                 for index, (stage, since) in self._running.items()
                 if stage != "queue" and now - since > self._timeout
-            }
-        given_up = []
-        for index, stage in late.items():
-            photo = self.photos[index]
-            doing = _DOING[stage]
-            error = TimeoutPhotoError(f"{doing} {photo.location} took more than {self._timeout:g} s")
-            if self.settle(index, Outcome.failure(photo, error)):
-                given_up.append((index, stage))
-        return given_up
+            ]
+            for index, stage in late:
+                photo = self.photos[index]
+                doing = _DOING[stage]
+                error = TimeoutPhotoError(f"{doing} {photo.location} took more than {self._timeout:g} s")
+                self._settle(index, Outcome.failure(photo, error))
+        return late
 
     def outcomes(self) -> list[Outcome]:
         with self._lock:

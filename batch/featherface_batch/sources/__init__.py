@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
 from featherface_batch.errors import SourceError
 from featherface_batch.s3 import S3Options, is_s3
@@ -41,16 +42,25 @@ def open_source(text: str, options: S3Options) -> Source:
     """
     if is_s3(text) and text.endswith(f"/{INVENTORY_NAME}"):
         return InventorySource(text, options)
-    if ManifestSource.kind(text) and (is_s3(text) or Path(text).expanduser().is_file()):
-        return ManifestSource(text if is_s3(text) else str(Path(text).expanduser().absolute()), options)
     if is_s3(text):
-        return PrefixSource.parse(text, options)
-    path = Path(text).expanduser().absolute()
-    if path.is_dir():
-        return FolderSource(path)
-    if path.is_file():
-        raise SourceError(
-            f"the source must be a folder or a manifest (.csv, .jsonl, .manifest, .parquet); {path} is "
-            "another file. `featherface detect` takes one photo"
+        return (
+            ManifestSource(text, options) if ManifestSource.kind(text) else PrefixSource.parse(text, options)
         )
-    raise SourceError(f"the source must be a folder or s3://bucket/prefix; there is no {text}")
+    try:
+        path = Path(text).expanduser().absolute()
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise SourceError(f"the source must be a folder or s3://bucket/prefix; there is no {text}") from error
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SourceError(
+            f"the source must be a folder or s3://bucket/prefix; {text} cannot be opened: {reason}"
+        ) from error
+    if S_ISDIR(mode):
+        return FolderSource(path)
+    if ManifestSource.kind(text) and S_ISREG(mode):
+        return ManifestSource(str(path), options)
+    raise SourceError(
+        f"the source must be a folder or a manifest (.csv, .jsonl, .manifest, .parquet); {path} is "
+        "another file. `featherface detect` takes one photo"
+    )

@@ -10,14 +10,14 @@ from pathlib import Path
 from featherface_batch.errors import SourceError
 from featherface_batch.local import key_of, location_of
 from featherface_batch.records import Photo
-from featherface_batch.sources.naming import looks_like_photo
+from featherface_batch.sources.naming import is_hidden, looks_like_photo
 
 __all__ = ["FolderSource"]
 
 
 @dataclass(frozen=True, slots=True)
 class FolderSource:
-    """All photos below a folder, sorted within each folder.
+    """All photos below a folder, sorted within each folder; what is hidden by a dot before its name is not.
 
     Links to files are followed, links to folders are not: they may form a circle. A photo whose name is not
     UTF-8 has its bytes percent-encoded in its key, and a ``file://`` URI as its location.
@@ -53,7 +53,7 @@ class FolderSource:
             raise SourceError(f"the folder {folder} cannot be listed: {error.strerror}") from error
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                if not entry.name.startswith("."):
+                if not is_hidden(entry.name):
                     yield from self._walk(Path(entry.path))
             elif looks_like_photo(entry.name) and not (entry.is_symlink() and os.path.isdir(entry.path)):
                 yield self._photo(entry)

@@ -13,7 +13,7 @@ from featherface_batch.errors import SourceError
 from featherface_batch.records import Photo
 from featherface_batch.s3 import S3Options
 from featherface_batch.sources.naming import looks_like_photo
-from featherface_batch.sources.reading import columnar_rows, csv_rows, open_file
+from featherface_batch.sources.reading import as_size, columnar_rows, csv_rows, open_file
 
 __all__ = ["INVENTORY_NAME", "InventorySource"]
 
@@ -31,7 +31,8 @@ _COLUMNS: Final = {
 class InventorySource:
     """The photos that an inventory lists, by its ``manifest.json``; CSV, ORC and Parquet.
 
-    Old versions and deleted objects are left out. The data files are checked against their MD5.
+    Old versions, deleted objects and what is hidden, as in folders, are left out. The data files are checked
+    against their MD5.
 
     Parameters
     ----------
@@ -72,10 +73,7 @@ class InventorySource:
                 if row.get("is_latest") is False or row.get("is_delete_marker") is True:
                     continue
                 if not key.endswith("/") and looks_like_photo(key):
-                    size = row.get("size")
-                    yield Photo(
-                        key, f"s3://{manifest['sourceBucket']}/{key}", None if size is None else int(size)
-                    )
+                    yield Photo(key, f"s3://{manifest['sourceBucket']}/{key}", as_size(row.get("size")))
 
     def in_order(self) -> Iterator[Photo]:
         """Yield all photos, data file by data file."""
@@ -114,5 +112,4 @@ def _csv(rows: Iterator[list[str]], schema: str) -> Iterator[dict[str, Any]]:
         for flag in ("is_latest", "is_delete_marker"):
             if flag in row:
                 row[flag] = row[flag].lower() == "true"
-        row["size"] = row.get("size") or None
         yield row

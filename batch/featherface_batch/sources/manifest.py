@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from featherface_batch.errors import SourceError
 from featherface_batch.local import from_file_uri, key_of, location_of
 from featherface_batch.records import Photo, is_text
 from featherface_batch.s3 import S3Options, is_s3
-from featherface_batch.sources.reading import columnar_rows, csv_rows, json_rows, open_file
+from featherface_batch.sources.reading import as_size, columnar_rows, csv_rows, json_rows, open_file
 
 __all__ = ["ManifestSource"]
 
@@ -39,6 +40,9 @@ _LOCATIONS: Final = (
     "image",
     "photo",
 )
+# A heading that nobody here knows, such as "image_path" or "path;label": places have a dot or a slash.
+_WORDS: Final = re.compile(r"[^\W\d][\w\s;|-]*")
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _NAMING: Final = frozenset({*_LOCATIONS, "key"})
 _COLUMNS: Final = frozenset({*_LOCATIONS, "bucket", "key", "size"})
 
@@ -49,9 +53,9 @@ class ManifestSource:
 
     A row names its photo in ``source-ref``, ``location``, ``uri``, ``url``, ``path``, ``file_name``,
     ``filename``, ``image`` or ``photo``, or in ``bucket`` and ``key``. A CSV file without such a heading has
-    one column with the location, or two with bucket and key. Relative locations start at the manifest's own
-    folder; ``file://`` URIs mean this machine, in a manifest that lies on it. A photo that is named twice is
-    annotated once.
+    one column with the location, or two with bucket and key; other columns are refused. Relative locations
+    start at the manifest's own folder; ``file://`` URIs mean this machine, in a manifest that lies on it. A
+    photo that is named twice is annotated once.
 
     Parameters
     ----------
@@ -99,20 +103,32 @@ class ManifestSource:
         return self.photos("")
 
     def _csv_rows(self, rows: Iterator[list[str]]) -> Iterator[dict[str, Any]]:
-        first = next(rows, None)
+        first = next(filter(None, rows), None)
         if first is None:
             return
         heading = [name.strip().lower() for name in first]
         if not _NAMING.intersection(heading):
-            heading = ["location"] if len(first) == 1 else ["bucket", "key"]
+            heading = self._heading_of(first)
             rows = chain([first], rows)
         for row in rows:
             if row:
                 yield dict(zip(heading, row, strict=False))
 
+    def _heading_of(self, row: list[str]) -> list[str]:
+        """Return what the columns of a file without a heading are, by its first row."""
+        if not _WORDS.fullmatch(row[-1]):
+            if len(row) == 1:
+                return ["location"]
+            if len(row) == 2 and _BUCKET.fullmatch(row[0]):
+                return ["bucket", "key"]
+        raise SourceError(
+            f"the first row of {self.place} must be a heading with {', '.join(_LOCATIONS)}, or bucket and "
+            "key, with commas between; without a heading it must be a photo's place, or a bucket and a key; "
+            f"got {', '.join(row)}"
+        )
+
     def _photo(self, row: Mapping[str, Any], number: int) -> Photo:
-        text = str(row.get("size") or "")
-        size = int(text) if text.isdecimal() else None
+        size = as_size(row.get("size"))
         for value in row.values():
             if isinstance(value, str) and not is_text(value):
                 raise SourceError(f"row {number} of {self.place} holds half a character: {value!r}")

@@ -9,7 +9,7 @@ from typing import Any, Final
 from featherface_batch.errors import SourceError
 from featherface_batch.records import Photo
 from featherface_batch.s3 import S3Address, S3Options, s3_client, s3_reason
-from featherface_batch.sources.naming import looks_like_photo
+from featherface_batch.sources.naming import is_hidden, looks_like_photo
 
 __all__ = ["PrefixSource"]
 
@@ -22,7 +22,7 @@ _FLAT_PAGES: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class PrefixSource:
-    """All photos below a prefix, in the order of the bucket's listing.
+    """All photos below a prefix, in the order of the bucket's listing; hidden ones are left out.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class PrefixSource:
         for page in self._pages(prefix, "/" if partition.startswith(_LOOSE) else ""):
             for entry in page.get("Contents", ()):
                 key = entry["Key"]
-                if not key.endswith("/") and looks_like_photo(key):
+                if not key.endswith("/") and looks_like_photo(key[skip:]):
                     yield Photo(key[skip:], f"s3://{self.address.bucket}/{key}", int(entry["Size"]))
 
     def in_order(self) -> Iterator[Photo]:
@@ -94,7 +94,8 @@ class PrefixSource:
         for number, page in enumerate(self._pages(prefix, "/")):
             if number == _FLAT_PAGES and not below:
                 return None
-            below += [entry["Prefix"][len(self.address.key) :] for entry in page.get("CommonPrefixes", ())]
+            found = (entry["Prefix"][len(self.address.key) :] for entry in page.get("CommonPrefixes", ()))
+            below += [name for name in found if not is_hidden(name)]
             has_keys = has_keys or bool(page.get("Contents"))
             if len(below) > _TOO_MANY:
                 break

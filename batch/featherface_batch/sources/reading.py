@@ -17,12 +17,20 @@ from typing import IO, Any, Final, cast
 from featherface_batch.errors import SourceError
 from featherface_batch.s3 import S3Address, S3Options, is_s3, s3_client, s3_reason
 
-__all__ = ["columnar_rows", "csv_rows", "json_rows", "open_file"]
+__all__ = ["as_size", "columnar_rows", "csv_rows", "json_rows", "open_file"]
 
 _CHUNK: Final = 1024 * 1024
 _ROWS_AT_ONCE: Final = 8192
 _SPOOL_BYTES: Final = 8 * 1024 * 1024
 _GZIP: Final = b"\x1f\x8b"
+# The plan holds sizes in 64 bits; S3's largest object has 14 digits.
+_SIZE_DIGITS: Final = 18
+
+
+def as_size(value: object) -> int | None:
+    """Return what a listing says of a photo's size in bytes; None where that is nothing, or no size."""
+    text = "" if value is None else str(value)
+    return int(text) if text.isdecimal() and len(text) <= _SIZE_DIGITS else None
 
 
 @contextmanager

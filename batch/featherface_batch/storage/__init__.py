@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from stat import S_ISDIR
 
 from featherface_batch.errors import UsageError
 from featherface_batch.s3 import S3Address, S3Options, is_s3
@@ -25,13 +26,22 @@ def open_storage(place: str, options: S3Options) -> Storage:
     Raises
     ------
     UsageError
-        The place is neither.
+        The place is neither, or no folder can be there.
     """
     if is_s3(place):
         return S3Storage(S3Address.parse(place), options)
     if "://" in place:
         raise UsageError(f"the place must be a folder or s3://bucket/prefix; got {place}")
-    path = Path(place).expanduser().absolute()
-    if path.exists() and not path.is_dir():
+    try:
+        path = Path(place).expanduser().absolute()
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return LocalStorage(path)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"the place must be a folder or s3://bucket/prefix; {place} cannot be one: {reason}"
+        ) from error
+    if not S_ISDIR(mode):
         raise UsageError(f"the place must be a folder; {path} is a file")
     return LocalStorage(path)

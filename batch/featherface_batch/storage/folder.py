@@ -37,7 +37,9 @@ class LocalStorage:
 
     def read(self, name: str) -> bytes:
         """Return a file's content; FileNotFoundError if there is none."""
-        return (self.folder / name).read_bytes()
+        path = self.folder / name
+        with _translated(path, "read", FileNotFoundError):
+            return path.read_bytes()
 
     def write(self, name: str, data: bytes) -> None:
         """Write or replace a file."""
@@ -83,12 +85,15 @@ class LocalStorage:
         path = self.folder / name
         temporary = path.with_name(f".{uuid.uuid4().hex[:12]}{_PARTIAL}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary, path
-        except OSError as error:
-            raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
+            with _translated(path.parent, "a folder"):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            with _translated(path, "written"):
+                yield temporary, path
         finally:
-            temporary.unlink(missing_ok=True)
+            # Where writing failed, removing may fail, too, and must not take the place of the reason. What is
+            # left is swept.
+            with suppress(OSError):
+                temporary.unlink()
 
     def concatenate(self, name: str, pieces: Sequence[str | bytes]) -> None:
         """Write a file that is other files (by their names) and bytes one after the other."""
@@ -97,14 +102,16 @@ class LocalStorage:
                 if isinstance(piece, bytes):
                     file.write(piece)
                 else:
-                    with (self.folder / piece).open("rb") as source:
-                        shutil.copyfileobj(source, file, _PIECE_BYTES)
+                    source = self.folder / piece
+                    with _translated(source, "read"), source.open("rb") as opened:
+                        shutil.copyfileobj(opened, file, _PIECE_BYTES)
 
     def names(self, folder: str) -> Iterator[str]:
         """Yield the names of all files below a folder ("" is the root), sorted."""
         start = self.folder / folder
         try:
-            entries = sorted(os.scandir(start), key=lambda entry: entry.name)
+            with _translated(start, "listed", FileNotFoundError):
+                entries = sorted(os.scandir(start), key=lambda entry: entry.name)
         except FileNotFoundError:
             return
         for entry in entries:
@@ -116,8 +123,9 @@ class LocalStorage:
 
     def delete(self, name: str) -> None:
         """Delete a file; no error if there is none."""
-        with suppress(FileNotFoundError):
-            (self.folder / name).unlink()
+        path = self.folder / name
+        with _translated(path, "deleted"), suppress(FileNotFoundError):
+            path.unlink()
 
     def delete_many(self, names: Sequence[str]) -> None:
         """Delete files; no error for those that are not there."""
@@ -126,9 +134,21 @@ class LocalStorage:
 
     def sweep(self) -> None:
         """Remove what writers left that were killed; only when nobody writes."""
-        for path in self.folder.rglob(f".*{_PARTIAL}"):
-            path.unlink(missing_ok=True)
+        with _translated(self.folder, "swept"):
+            for path in self.folder.rglob(f".*{_PARTIAL}"):
+                path.unlink(missing_ok=True)
 
     def describe(self, name: str) -> str:
         """Return where a file lies."""
         return str(self.folder / name)
+
+
+@contextmanager
+def _translated(path: Path, what: str, passed: type[OSError] | tuple[()] = ()) -> Iterator[None]:
+    """Raise what the system says as a StorageError, except for what the caller knows how to take."""
+    try:
+        yield
+    except passed:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path} cannot be {what}: {error.strerror or error}") from error

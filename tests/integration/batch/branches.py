@@ -5,7 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from featherface_batch.errors import SourceError
 from featherface_batch.records import Photo
+
+GONE = -1
+BUG = -2
 
 
 @dataclass(frozen=True)
@@ -30,3 +34,14 @@ class Branches:
 
     def listers(self, partition: int) -> set[int]:
         return {int(note.name.split()[-1]) for note in self.notes.glob(f"{partition} by *")}
+
+
+class Broken(Branches):
+    """One of its partitions cannot be listed, one ends a program that nobody foresaw."""
+
+    def photos(self, partition: str) -> Iterator[Photo]:
+        if self.sizes[int(partition)] == GONE:
+            raise SourceError(f"s3://bucket/{partition} cannot be read: NoSuchKey")
+        if self.sizes[int(partition)] == BUG:
+            raise LookupError("nobody foresaw this")
+        yield from super().photos(partition)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -22,6 +23,7 @@ from conftest import COMMAND, cluster_environment, jpeg, serving
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from featherface import Settings
+from featherface.cli import main
 from featherface_batch.job import JobConfig, annotate
 from featherface_batch.s3 import S3Address, S3Options
 from featherface_batch.storage import S3Storage
@@ -195,6 +197,37 @@ def test_a_server_without_conditional_writes_takes_plain_ones() -> None:
         storage = S3Storage(S3Address("older", "run"), S3Options(endpoint_url=endpoint))
         assert storage.create("lease", b"mine")
         assert storage.read("lease") == b"mine"
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_time_of_a_photo_is_no_bound_for_listings_and_commits() -> None:
+    application = DomainDispatcherApplication(create_backend_app)
+
+    def slow(environ: dict[str, Any], start_response: Any) -> Any:
+        path, listing = environ["PATH_INFO"], "list-type" in environ.get("QUERY_STRING", "")
+        if (listing and "slow-photos" in path) or "/_work/results/" in path:
+            time.sleep(1.6)
+        if path.endswith("hanging.jpg") and environ["REQUEST_METHOD"] == "GET":
+            time.sleep(8)
+        return application(environ, start_response)
+
+    with serving(slow) as endpoint:
+        s3 = boto3.client("s3", endpoint_url=endpoint)
+        for bucket in ("slow-photos", "slow-faces"):
+            s3.create_bucket(Bucket=bucket)
+        for number, key in enumerate(("1.jpg", "2.jpg", "hanging.jpg")):
+            s3.put_object(Bucket="slow-photos", Key=key, Body=jpeg(number))
+        options = {"--format": "jsonl", "--timeout": "1", "--endpoint-url": endpoint, "--input-size": "320"}
+        machine = ["--cpus", "2", "--worker-cpus", "1"]
+        run = ["annotate", "s3://slow-photos", "--output", "s3://slow-faces/run", *machine]
+        assert main([*run, *chain.from_iterable(options.items())]) == 0
+
+        def lines(name: str) -> list[dict[str, Any]]:
+            body = s3.get_object(Bucket="slow-faces", Key=f"run/{name}.jsonl")["Body"].read()
+            return [json.loads(line) for line in body.splitlines()]
+
+        assert [row["key"] for row in lines("annotations")] == ["1.jpg", "2.jpg"]
+        assert [(row["key"], row["error"]["code"]) for row in lines("errors")] == [("hanging.jpg", "timeout")]
 
 
 @pytest.mark.usefixtures("ray_cluster")

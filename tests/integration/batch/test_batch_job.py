@@ -1,4 +1,7 @@
 import json
+import threading
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +9,9 @@ import pytest
 from finders import KILLER, SLEEPER, BrokenFinder, TroubledFinder
 
 from featherface import Detector, Settings
+from featherface_batch import job
 from featherface_batch.errors import (
+    BatchError,
     OutputMismatchError,
     RunInUseError,
     SourceError,
@@ -276,10 +281,92 @@ def test_a_source_without_photos_is_an_error(tmp_path: Path) -> None:
         run(tmp_path / "empty", tmp_path / "out")
 
 
+def test_a_source_that_had_no_photo_yet_is_listed_again(photos: Path, tmp_path: Path) -> None:
+    output, late = tmp_path / "out", tmp_path / "late"
+    late.mkdir()
+    for _ in range(2):
+        with pytest.raises(SourceError, match="holds no photo"):
+            run(late, output)
+    (late / "a.jpg").write_bytes((photos / "0/00.jpg").read_bytes())
+    assert run(late, output).photos == 1
+    (late / "b.jpg").write_bytes((photos / "0/00.jpg").read_bytes())
+    assert run(late, output).photos == 1, "what was listed stays the run"
+
+
+def test_a_misspelt_source_can_be_corrected(photos: Path, tmp_path: Path, s3: Any, s3_endpoint: str) -> None:
+    s3.create_bucket(Bucket="well-spelt")
+    s3.put_object(Bucket="well-spelt", Key="a.jpg", Body=(photos / "0/00.jpg").read_bytes())
+    output, options = tmp_path / "out", S3Options(endpoint_url=s3_endpoint)
+    with pytest.raises(SourceError, match=r"s3://wel-spelt/ cannot be listed"):
+        run("s3://wel-spelt", output, s3=options)
+    assert run("s3://well-spelt", output, s3=options).photos == 1
+    assert json.loads((output / "run.json").read_text())["source"] == "s3://well-spelt/"
+    with pytest.raises(OutputMismatchError, match="source: there 's3://well-spelt/'"):
+        run("s3://wel-spelt", output, s3=options)
+
+
+def test_of_two_starts_at_once_the_one_that_works_says_what_the_run_is(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    working: list[float] = []
+    refused: list[BatchError] = []
+    ended = threading.Event()
+
+    class Slow(LocalStorage):
+        def write(self, name: str, data: bytes) -> None:
+            self._wait(name, data)
+            super().write(name, data)
+
+        def create(self, name: str, data: bytes) -> bool:
+            self._wait(name, data)
+            return super().create(name, data)
+
+        def _wait(self, name: str, data: bytes) -> None:
+            if name == "run.json":
+                time.sleep(json.loads(data)["confidence_threshold"])
+
+    def work(source: Any, ledger: Any, identity: dict[str, Any], *_: object) -> None:
+        working.append(identity["confidence_threshold"])
+        ended.wait(30)
+        raise SourceError("enough")
+
+    monkeypatch.setattr(job, "open_storage", lambda place, options: Slow(Path(place)))
+    monkeypatch.setattr(job, "Lease", partial(Lease, every=0.05))
+    monkeypatch.setattr(job, "_run", work)
+
+    def start(threshold: float) -> None:
+        try:
+            run(photos, output, settings=Settings(confidence_threshold=threshold))
+        except BatchError as error:
+            refused.append(error)
+            ended.set()
+
+    threads = [threading.Thread(target=start, args=(threshold,)) for threshold in (0.5, 0.9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(working) == 1
+    assert json.loads((output / "run.json").read_text())["confidence_threshold"] == working[0]
+    assert {error.code for error in refused} == {"run_in_use", "source"}
+
+
 @pytest.mark.parametrize("inside", ["", "faces"])
 def test_the_output_must_not_lie_in_the_source(photos: Path, inside: str) -> None:
     with pytest.raises(UsageError, match="choose another place"):
         run(photos, photos / inside)
+
+
+@pytest.mark.parametrize("output", ["photos/0/../../empty/../photos/out", "link/out", "link/0/../out"])
+def test_no_link_and_no_way_around_leads_into_the_source(photos: Path, tmp_path: Path, output: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(photos)
+    before = keys(photos)
+    for source in (photos, tmp_path / "link", tmp_path / "empty/../photos"):
+        with pytest.raises(UsageError, match="lies inside of the source"):
+            run(source, tmp_path / output)
+    assert keys(photos) == before
 
 
 def test_bucket_to_bucket(photos: Path, tmp_path: Path, s3: Any, s3_endpoint: str) -> None:

@@ -11,7 +11,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import orc, parquet
 
+from featherface import UnsupportedFormatError
 from featherface_batch.errors import SourceError
+from featherface_batch.fetch import fetch
 from featherface_batch.records import Photo
 from featherface_batch.s3 import S3Options
 from featherface_batch.sources import Source, open_source
@@ -58,6 +60,44 @@ def test_a_prefix_without_branches_is_one_partition(bucket: Any, options: S3Opti
     source = open_source("s3://photos", options)
     assert keys(source) == flat
     assert len(source.partitions()) == 1
+
+
+HIDDEN = [".a.jpg", ".bin/a.jpg", "x/.cache/a.jpg", "x/.cache/deep/a.jpg", "x/.a.jpg", ".bin/.a.jpg"]
+SHOWN = ["b.jpg", "x/a.b/c.jpg", "x/c.v2.jpg", "x/y/z.dng"]
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["few", "many"])
+def test_what_is_hidden_is_hidden_in_folders_buckets_and_inventories(
+    tmp_path: Path, bucket: Any, options: S3Options, make_inventory: Any, many: bool
+) -> None:
+    shown = [*SHOWN, *(f"z{number}/1.jpg" for number in range(20 if many else 0))]
+    for key in (*HIDDEN, *shown):
+        path = tmp_path / ".own" / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+        bucket(f".own/{key}")
+    prefix = open_source("s3://photos/.own", options)
+    assert sorted(keys(open_source(str(tmp_path / ".own"), options))) == sorted(shown)
+    assert sorted(keys(prefix)) == sorted(photo.key for photo in prefix.in_order()) == sorted(shown)
+    assert not [name for name in prefix.partitions() if ".bin" in name]
+    rows = [{**INVENTORY[0], "key": key} for key in (*HIDDEN, *shown)]
+    data = inventory("Parquet", rows)
+    bucket("inventory/data/all", data)
+    place = make_inventory("Parquet", files=[{"key": "inventory/data/all"}])
+    assert keys(open_source(place, options)) == shown
+
+
+def test_keys_that_hold_dots_for_folders_are_not_hidden(bucket: Any, options: S3Options) -> None:
+    for key in ("./a.jpg", "x/../b.jpg"):
+        bucket(key)
+    assert sorted(keys(open_source("s3://photos", options))) == ["./a.jpg", "x/../b.jpg"]
+
+
+def test_a_large_photo_of_a_camera_is_of_another_format(bucket: Any, options: S3Options) -> None:
+    bucket("a.nef", b"MM\0*" + bytes(99))
+    (photo,) = listed(open_source("s3://photos", options))
+    with pytest.raises(UnsupportedFormatError, match="this is TIFF"):
+        fetch(photo, options, max_bytes=50, deadline=float("inf"))
 
 
 def test_more_keys_than_a_page_holds(bucket: Any, options: S3Options) -> None:
@@ -123,12 +163,36 @@ def test_rekognitions_manifest(tmp_path: Path) -> None:
         ("\ufeffpath,note\nsub/a.jpg,hello\n", Photo("sub/a.jpg", "HERE/sub/a.jpg")),
         ('Key,Bucket\n"a,b.jpg",bucket\n', Photo("bucket/a,b.jpg", "s3://bucket/a,b.jpg")),
         ("file_name\n/somewhere/a.jpg\n", Photo("/somewhere/a.jpg", "/somewhere/a.jpg")),
+        ("\n\na.jpg\n", Photo("a.jpg", "HERE/a.jpg")),
+        ("0001\n", Photo("0001", "HERE/0001")),
+        ("my.bucket-1,0001\n", Photo("my.bucket-1/0001", "s3://my.bucket-1/0001")),
     ],
 )
 def test_a_csv_file_with_and_without_heading(tmp_path: Path, text: str, photo: Photo) -> None:
     (tmp_path / "list.csv").write_text(text)
     (found,) = listed(open_source(str(tmp_path / "list.csv"), S3Options()))
     assert found == Photo(photo.key, photo.location.replace("HERE", str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "id,image_path\n1,a/rocket.jpg",
+        "name,image_path\ncat,a/rocket.jpg",
+        "path;label\na/rocket.jpg;cat",
+        "path\tlabel\na/rocket.jpg\tcat",
+        "image_path\na/rocket.jpg",
+        "1,a/rocket.jpg",
+        "Cats,a/rocket.jpg",
+        "bucket,a/rocket.jpg,17",
+        "bucket,object\nphotos,a/rocket.jpg",
+    ],
+)
+def test_a_csv_file_whose_columns_nobody_knows_is_refused(tmp_path: Path, first: str) -> None:
+    (tmp_path / "list.csv").write_text(f"{first}\n")
+    named = ", ".join(first.splitlines()[0].split(","))
+    with pytest.raises(SourceError, match=rf"first row of .*list\.csv must be a heading .*; got {named}$"):
+        listed(open_source(str(tmp_path / "list.csv"), S3Options()))
 
 
 def test_a_photo_that_is_named_twice_is_annotated_once(tmp_path: Path) -> None:

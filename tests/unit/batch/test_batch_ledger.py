@@ -1,9 +1,11 @@
+import json
 from pathlib import Path
 
 import pytest
 
 from featherface import Detections
 from featherface_batch.errors import MissingPhotoError, OutputMismatchError, ReconciliationError
+from featherface_batch.lease import Lease
 from featherface_batch.ledger import Ledger
 from featherface_batch.plan import Part, Plan, Shard
 from featherface_batch.records import Outcome, Photo, Tally
@@ -24,8 +26,52 @@ def ledger(tmp_path: Path) -> Ledger:
 def test_a_run_goes_on_under_the_same_identity_only(ledger: Ledger) -> None:
     assert ledger.open({"model": "a", "size": 640}) is False
     assert ledger.open({"size": 640, "model": "a"}) is True
-    with pytest.raises(OutputMismatchError, match=r"model: there 'a', now 'b'.*choose another output"):
-        ledger.open({"model": "b", "size": 640})
+    ledger.save_plan(PLAN)
+    assert ledger.open({"size": 640, "model": "a"}) is True
+    for refusing in (ledger.open, ledger.check):
+        with pytest.raises(OutputMismatchError, match=r"model: there 'a', now 'b'.*choose another output"):
+            refusing({"model": "b", "size": 640})
+
+
+@pytest.mark.parametrize("plan", [None, Plan(())], ids=["unlisted", "empty"])
+def test_a_run_without_a_photo_may_become_another(ledger: Ledger, plan: Plan | None) -> None:
+    ledger.open({"source": "s3://phtoos/"})
+    if plan is not None:
+        # as versions before 0.33 left it
+        ledger.save_plan(plan)
+    ledger.check({"source": "s3://photos/"})
+    assert ledger.open({"source": "s3://photos/"}) is False
+    assert ledger.open({"source": "s3://photos/"}) is True
+    ledger.save_plan(PLAN)
+    with pytest.raises(OutputMismatchError, match="there 's3://photos/'"):
+        ledger.check({"source": "s3://phtoos/"})
+
+
+def test_of_two_that_start_a_run_at_once_the_first_says_what_it_is(tmp_path: Path) -> None:
+    class Slow(LocalStorage):
+        def create(self, name: str, data: bytes) -> bool:
+            # whoever else was at it has written in the meantime
+            assert LocalStorage(tmp_path).create(name, b'{"confidence": 0.5}')
+            return super().create(name, data)
+
+    with pytest.raises(OutputMismatchError, match=r"confidence: there 0\.5, now 0\.9"):
+        Ledger(Slow(tmp_path)).open({"confidence": 0.9})
+    assert json.loads((tmp_path / "run.json").read_bytes()) == {"confidence": 0.5}
+
+
+def test_a_look_changes_nothing_and_a_lease_is_no_stranger(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.check({"model": "a"})
+    assert not (tmp_path / "out").exists()
+    with Lease(ledger.storage):
+        ledger.check({"model": "a"})
+        assert ledger.open({"model": "a"}) is False
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"7"])
+def test_a_file_that_is_no_run_is_left_alone(ledger: Ledger, content: bytes) -> None:
+    ledger.storage.write("run.json", content)
+    with pytest.raises(OutputMismatchError, match=r"run\.json is not a run's"):
+        ledger.check({"model": "a"})
 
 
 def test_a_place_with_other_files_is_left_alone(ledger: Ledger, tmp_path: Path) -> None:

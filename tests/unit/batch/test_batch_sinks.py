@@ -12,12 +12,13 @@ import pytest
 import supervision as sv
 from PIL import Image
 
-from featherface import BoundingBox, Detections, Face, Landmarks, Point
+from featherface import BoundingBox, Detections, Face, Landmarks, Point, UnsupportedFormatError
 from featherface_batch.errors import MissingPhotoError, ReconciliationError, UsageError
-from featherface_batch.naming import digests, find_clashes
+from featherface_batch.naming import LABEL_SUFFIXES, digests, find_clashes
 from featherface_batch.records import Outcome, Photo, Tally
 from featherface_batch.sections import Section
 from featherface_batch.sinks import FORMATS, finish, parse_formats, write_section
+from featherface_batch.sinks.files import FilePerPhotoSink
 from featherface_batch.storage import LocalStorage
 
 
@@ -154,6 +155,36 @@ def test_a_file_per_photo_keeps_folders_and_tells_twins_apart(tmp_path: Path) ->
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
 
 
+@pytest.mark.parametrize("cuts", [[5], [1, 2, 3, 4, 5]])
+def test_a_folder_named_like_a_file_of_another_photo_keeps_its_name(tmp_path: Path, cuts: list[int]) -> None:
+    keys = ["a.jpg", "a.txt/b.jpg", "c.jpg", "c.jpg.txt/d.txt/e.jpg", "c.txt/f.jpg"]
+    outcomes = [Outcome.success(Photo(key, key), NO_FACE) for key in keys]
+    labels = write_run(tmp_path, ["yolo"], outcomes, cuts) / "yolo/labels"
+    names = sorted(path.relative_to(labels).as_posix() for path in labels.rglob("*.txt") if path.is_file())
+    unique = next(name for name in names if name.startswith("c.jpg.") and "/" not in name)
+    assert len(unique) == len("c.jpg..txt") + 12
+    assert names == sorted(["a.jpg.txt", "a.txt/b.txt", unique, "c.jpg.txt/d.txt/e.txt", "c.txt/f.txt"])
+
+
+@pytest.mark.parametrize("cuts", [[5], [1, 2, 3, 4, 5]])
+def test_a_jpeg_does_not_lose_its_name_to_what_it_was_made_of(tmp_path: Path, cuts: list[int]) -> None:
+    raw = UnsupportedFormatError("this is TIFF")
+    outcomes = [
+        Outcome.failure(Photo("a.CR2", "a"), raw),
+        Outcome.success(Photo("a.jpg", "b"), NO_FACE),
+        Outcome.success(Photo("a.png", "c"), NO_FACE),
+        Outcome.success(Photo("b.dng", "d"), NO_FACE),
+        Outcome.failure(Photo("b.nef", "e"), raw),
+    ]
+    labels = write_run(tmp_path, ["yolo"], outcomes, cuts) / "yolo/labels"
+    assert sorted(path.name for path in labels.iterdir()) == ["a.png.txt", "a.txt", "b.txt"]
+
+
+def test_folders_are_looked_at_for_the_suffixes_of_all_formats() -> None:
+    sinks = {sink for sink in FilePerPhotoSink.__subclasses__() if sink.__module__.startswith("featherface")}
+    assert {sink.suffix for sink in sinks} == set(LABEL_SUFFIXES)
+
+
 def test_names_that_no_file_and_no_xml_can_have_are_written_as_others(tmp_path: Path) -> None:
     long = "é" * 300
     keys = [f"{long}1/{long}.jpg", f"{long}2/{long}.jpg", "a\x01\x0b\uffff&<.jpg"]
@@ -220,6 +251,14 @@ def test_wider_submission_has_name_count_and_boxes(tmp_path: Path) -> None:
         "10.5 20.0 100.0 120.0 0.9",
         "300.0 200.0 50.25 60.0 0.6",
     ]
+
+
+def test_a_line_end_in_a_name_does_not_split_a_submission(tmp_path: Path) -> None:
+    name = "two\nlines\r\u2028here"
+    outcome = Outcome.success(Photo(f"people/{name}.jpg", "s3://bucket/x"), Detections(8, 8))
+    written(tmp_path, ["wider"], [outcome])
+    text = (tmp_path / f"wider/people/{name}.txt").read_bytes().decode()
+    assert text.splitlines() == ["people/two\ufffdlines\ufffd\ufffdhere", "0"]
 
 
 def test_nothing_appears_when_writing_fails_half_way(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from featherface import ImageTooLargeError, UnsupportedFormatError
 from featherface_batch.errors import SourceError, UsageError
 from featherface_batch.fetch import fetch
 from featherface_batch.plan import plan_photos, read_part
@@ -17,6 +18,8 @@ from featherface_batch.records import Photo
 from featherface_batch.s3 import S3Address, S3Options
 from featherface_batch.sources import FolderSource, LimitedSource, PrefixSource, open_source, prefix
 from featherface_batch.storage import LocalStorage
+
+JPEG = b"\xff\xd8\xff"
 
 
 def make(folder: Path, *names: str) -> Path:
@@ -48,6 +51,27 @@ def test_a_folder_lists_photos_in_a_fixed_order_with_their_sizes(tmp_path: Path)
 def test_formats_that_the_detector_does_not_read_are_listed_so_that_they_get_a_record(tmp_path: Path) -> None:
     make(tmp_path, "a.gif", "b.heic", "c.tiff")
     assert len(list(FolderSource(tmp_path).photos(""))) == 3
+
+
+def test_what_cameras_write_is_a_photo_and_has_a_record(tmp_path: Path) -> None:
+    names = ["a.CR2", "a.dng", "b.NEF", "c.raw", "d.raf"]
+    make(tmp_path, *names, "a.xmp", "b.mp4")
+    photos = list(FolderSource(tmp_path).photos(""))
+    assert [photo.key for photo in photos] == names
+
+
+@pytest.mark.parametrize("name", ["a.dng", "a.tif"])
+def test_a_large_photo_of_a_format_that_is_not_read_is_told_as_that(tmp_path: Path, name: str) -> None:
+    for content, error in (
+        (b"II*\0" + bytes(99), UnsupportedFormatError),
+        (JPEG + bytes(99), ImageTooLargeError),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(error):
+            fetch(Photo(name, str(tmp_path / name)), S3Options(), max_bytes=50, deadline=0)
+    (tmp_path / "a.jpg").write_bytes(b"II*\0" + bytes(99))
+    with pytest.raises(ImageTooLargeError, match="has 103 bytes; the limit is 50"):
+        fetch(Photo("a.jpg", str(tmp_path / "a.jpg")), S3Options(), max_bytes=50, deadline=0)
 
 
 def test_links_to_photos_are_followed_and_circles_are_not(tmp_path: Path) -> None:
@@ -106,6 +130,17 @@ def test_a_manifest_that_cannot_be_read_is_named_with_the_reason(
     source = open_source(str(tmp_path / name), S3Options())
     with pytest.raises(SourceError, match=reason):
         list(source.photos(""))
+
+
+@pytest.mark.parametrize("size", ["9" * 20, "9" * 4000, "-1", '"many"', "null", "1.5"])
+def test_a_size_that_is_none_costs_nobody_the_listing(tmp_path: Path, size: str) -> None:
+    rows = f'{{"path": "a.jpg", "size": {size}}}\n', '{"path": "b.jpg", "size": 7}\n'
+    (tmp_path / "list.jsonl").write_text("".join(rows))
+    source = open_source(str(tmp_path / "list.jsonl"), S3Options())
+    storage = LocalStorage(tmp_path / "out")
+    (part,) = plan_photos(source.photos(""), 0, storage)
+    (shard,) = read_part(part.name, storage)
+    assert [photo.size for photo in shard.photos] == [None, 7]
 
 
 def test_a_source_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +11,7 @@ from featherface_batch.crew import ByteBudget, Crew
 from featherface_batch.finders import FaceFinder
 from featherface_batch.records import Photo
 from featherface_batch.s3 import S3Options
-from featherface_batch.worker import Worker, WorkerConfig
+from featherface_batch.worker import Worker, WorkerConfig, _Board
 
 
 class Finder:
@@ -83,6 +85,41 @@ def test_more_hanging_photos_than_threads_cost_no_neighbour(tmp_path: Path) -> N
     assert [outcome.code for outcome in outcomes] == ["timeout"] * 5 + [None] * 20
     finder.gate.set()
     assert {outcome.code for outcome in hanging.annotate(photos(tmp_path, [b"fine"] * 20))} == {None}
+
+
+class Gap:
+    """A lock that lets others in as soon as it is free: something happens whenever it is released."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self._lock = threading.Lock()
+        self._then = then
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        self._then()
+
+
+def test_a_photo_that_is_given_up_in_one_stage_does_not_go_on_to_the_next() -> None:
+    board: Any = _Board([Photo("a.jpg", "/a.jpg")], timeout=0.01)
+    went_on: list[bool] = []
+
+    def fetched() -> None:
+        if not went_on:
+            went_on.append(False)
+            went_on[0] = board.start(0, "queue")
+
+    board.start(0, "fetch")
+    time.sleep(0.02)
+    board._lock = Gap(fetched)
+    given_up = board.give_up_late()
+    # or its fetching thread is replaced, and a searching one leaves for it later
+    assert (given_up, went_on) == ([(0, "fetch")], [False])
+    (outcome,) = board.outcomes()
+    assert outcome.code == "timeout"
+    assert outcome.message == "fetching /a.jpg took more than 0.01 s"
 
 
 def test_shards_share_a_worker(tmp_path: Path) -> None:
