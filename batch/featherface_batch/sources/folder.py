@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ class FolderSource:
     """All photos below a folder, sorted within each folder; what is hidden by a dot before its name is not.
 
     Links to files are followed, links to folders are not: they may form a circle. A photo whose name is not
-    UTF-8 has its bytes percent-encoded in its key, and a ``file://`` URI as its location.
+    UTF-8 has its bytes percent-encoded in its key, and a ``file://`` URI as its location, which is the key,
+    too, where another photo has that name. The names of a folder, and of those above it, are in memory.
 
     Parameters
     ----------
@@ -48,24 +50,34 @@ class FolderSource:
 
     def _walk(self, folder: Path) -> Iterator[Photo]:
         try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            # Names alone: a folder may hold millions of them.
+            names = sorted(os.listdir(folder))
         except OSError as error:
             raise SourceError(f"the folder {folder} cannot be listed: {error.strerror}") from error
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                if not is_hidden(entry.name):
-                    yield from self._walk(Path(entry.path))
-            elif looks_like_photo(entry.name) and not (entry.is_symlink() and os.path.isdir(entry.path)):
-                yield self._photo(entry)
+        for name in names:
+            path = folder / name
+            found = _stat(path, follow=False)
+            if found is not None and stat.S_ISDIR(found.st_mode):
+                if not is_hidden(name):
+                    yield from self._walk(path)
+            elif looks_like_photo(name):
+                if found is not None and stat.S_ISLNK(found.st_mode):
+                    found = _stat(path, follow=True)
+                # A dangling link has none: fetching it will say so, with the photo's own record.
+                if found is None or not stat.S_ISDIR(found.st_mode):
+                    yield self._photo(path, None if found is None else found.st_size)
 
-    def _photo(self, entry: os.DirEntry[str]) -> Photo:
-        path = Path(entry.path)
-        return Photo(key_of(path.relative_to(self.folder)), location_of(path), _size(entry))
+    def _photo(self, path: Path, size: int | None) -> Photo:
+        below, location = path.relative_to(self.folder), location_of(path)
+        key = key_of(below)
+        if key != below.as_posix() and os.path.lexists(self.folder / key):
+            # another photo is really called what stands for this one's bytes
+            key = location
+        return Photo(key, location, size)
 
 
-def _size(entry: os.DirEntry[str]) -> int | None:
+def _stat(path: Path, *, follow: bool) -> os.stat_result | None:
     try:
-        return entry.stat().st_size
+        return path.stat(follow_symlinks=follow)
     except OSError:
-        # A dangling link: fetching it will say so, with the photo's own record.
         return None

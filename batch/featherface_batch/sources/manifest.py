@@ -8,10 +8,10 @@ import re
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from featherface_batch.errors import SourceError
 from featherface_batch.local import from_file_uri, key_of, location_of
@@ -55,7 +55,8 @@ class ManifestSource:
     ``filename``, ``image`` or ``photo``, or in ``bucket`` and ``key``. A CSV file without such a heading has
     one column with the location, or two with bucket and key; other columns are refused. Relative locations
     start at the manifest's own folder; ``file://`` URIs mean this machine, in a manifest that lies on it. A
-    photo that is named twice is annotated once.
+    photo that is named twice is annotated once; of two photos with one key (``b/a.jpg`` below the manifest's
+    folder and ``s3://b/a.jpg``) the second has its location as its key.
 
     Parameters
     ----------
@@ -94,7 +95,7 @@ class ManifestSource:
             for number, row in enumerate(rows, 1):
                 photo = self._photo(row, number)
                 if seen.is_new(photo.location):
-                    yield photo
+                    yield photo if seen.is_new_key(photo.key) else replace(photo, key=photo.location)
             if seen.repeated:
                 _LOGGER.warning("%s names %d photos more than once", self.place, seen.repeated)
 
@@ -160,7 +161,7 @@ class ManifestSource:
 
 
 class _Seen:
-    """Which locations came before: on disk, so that ten million of them don't have to fit in memory."""
+    """Which locations and keys came before: on disk, for ten million of them need not fit in memory."""
 
     def __init__(self) -> None:
         self.repeated = 0
@@ -172,17 +173,24 @@ class _Seen:
         for statement in (
             "PRAGMA journal_mode=OFF",
             "PRAGMA synchronous=OFF",
-            "CREATE TABLE seen (digest BLOB PRIMARY KEY) WITHOUT ROWID",
+            "CREATE TABLE locations (digest BLOB PRIMARY KEY) WITHOUT ROWID",
+            "CREATE TABLE keys (digest BLOB PRIMARY KEY) WITHOUT ROWID",
             "BEGIN",
         ):
             self._database.execute(statement)
         return self
 
     def is_new(self, location: str) -> bool:
-        digest = hashlib.blake2b(location.encode(), digest_size=16).digest()
-        added = self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (digest,)).rowcount == 1
+        added = self._is_added("locations", location)
         self.repeated += not added
         return added
+
+    def is_new_key(self, key: str) -> bool:
+        return self._is_added("keys", key)
+
+    def _is_added(self, table: Literal["locations", "keys"], text: str) -> bool:
+        digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+        return self._database.execute(f"INSERT OR IGNORE INTO {table} VALUES (?)", (digest,)).rowcount == 1
 
     def __exit__(self, *_: object) -> None:
         self._database.close()

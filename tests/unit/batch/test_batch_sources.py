@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from featherface import ImageTooLargeError, UnsupportedFormatError
 from featherface_batch.errors import SourceError, UsageError
 from featherface_batch.fetch import fetch
+from featherface_batch.local import local_path
 from featherface_batch.plan import plan_photos, read_part
 from featherface_batch.records import Photo
 from featherface_batch.s3 import S3Address, S3Options
@@ -46,6 +47,34 @@ def test_a_folder_lists_photos_in_a_fixed_order_with_their_sizes(tmp_path: Path)
     assert [photo.key for photo in photos] == ["a/1.webp", "a/2.png", "a/deep/er.jpeg", "b.JPG", "raw"]
     assert [photo.size for photo in photos] == [len(photo.key) for photo in photos]
     assert all(Path(photo.location).read_bytes() == photo.key.encode() for photo in photos)
+
+
+def test_no_two_photos_of_a_folder_have_one_key(tmp_path: Path) -> None:
+    for name in (b"a\xff.jpg", b"a%FF.jpg", b"b\xff.jpg"):
+        (tmp_path / os.fsdecode(name)).write_bytes(name)
+    photos = {photo.key: photo for photo in FolderSource(tmp_path).photos("")}
+    uri = f"{tmp_path.as_uri()}/a%FF.jpg"
+    assert set(photos) == {"a%FF.jpg", uri, "b%FF.jpg"}
+    assert photos["a%FF.jpg"].location == str(tmp_path / "a%FF.jpg")
+    assert photos[uri].location == uri
+    assert local_path(photos[uri].location).read_bytes() == b"a\xff.jpg"
+
+
+def test_no_two_photos_of_a_manifest_have_one_key(tmp_path: Path) -> None:
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("path\nphotos/a.jpg\ns3://photos/a.jpg\nphotos/a.jpg\nphotos/b.jpg\n")
+    photos = list(open_source(str(manifest), S3Options()).photos(""))
+    assert [photo.key for photo in photos] == ["photos/a.jpg", "s3://photos/a.jpg", "photos/b.jpg"]
+    assert len({photo.location for photo in photos}) == 3
+
+
+def test_a_link_to_a_folder_is_no_photo_and_a_link_to_nowhere_is(tmp_path: Path) -> None:
+    make(tmp_path, "folder/a.jpg", "b.jpg")
+    (tmp_path / "like.jpg").symlink_to(tmp_path / "folder")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "b.jpg")
+    sizes = {photo.key: photo.size for photo in FolderSource(tmp_path).photos("")}
+    assert sizes == {"b.jpg": 5, "folder/a.jpg": 12, "gone.jpg": None, "link.jpg": 5}
 
 
 def test_formats_that_the_detector_does_not_read_are_listed_so_that_they_get_a_record(tmp_path: Path) -> None:
