@@ -9,6 +9,9 @@
     _work/results/PART/SHARD.PHOTOS-ERRORS-FACES.jsonl
                                    a finished shard: one line for each of its photos
     _work/attempts/PART/SHARD/ID   a shard that is being worked on, or was when its worker died
+    _work/formats.json             the formats that were written, and whether they agree with the results
+                                   (`featherface_batch.written`)
+    _work/starts/ID.json           what a start took (`featherface_batch.work`)
     _work/lease.json               there while a command works on the run (`featherface_batch.lease`)
     _SUCCESS                       there once all counts agree
 

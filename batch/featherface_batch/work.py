@@ -23,7 +23,6 @@ from featherface_batch.storage import Storage
 __all__ = ["Meter", "Prices", "Work"]
 
 _STARTS: Final = "_work/starts"
-_OLDER: Final = "manifest.json"
 _KEEP_SECONDS: Final = 10.0
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -178,25 +177,5 @@ class Meter:
 
 
 def _earlier(storage: Storage) -> Iterator[Work]:
-    names = list(storage.names(_STARTS))
-    for name in names:
+    for name in storage.names(_STARTS):
         yield Work(**json.loads(storage.read(name)))
-    if not names and (older := _of_older_version(storage)) is not None:
-        storage.write(f"{_STARTS}/older.json", write_json(asdict(older)))
-        yield older
-
-
-def _of_older_version(storage: Storage) -> Work | None:
-    """Return the last start of a run that versions before 0.33.0 made: only their manifest tells of it.
-
-    They counted the workers that there might have been, for as long as the start took.
-    """
-    try:
-        told = json.loads(storage.read(_OLDER))["throughput"]
-    except FileNotFoundError:
-        return None
-    if "cpus" not in told:
-        return None
-    photos, seconds, cpus, gpus = (told[name] for name in ("photos", "seconds", "cpus", "gpus"))
-    dollars = told.get("estimated_dollars", 0.0)
-    return Work(photos, seconds, 0, cpus, gpus, cpus * seconds, gpus * seconds, dollars)

@@ -10,9 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from featherface_batch.manifest import MANIFEST_NAME
 from featherface_batch.records import write_json
-from featherface_batch.sinks import FORMATS
 from featherface_batch.storage import Storage
 
 __all__ = ["WrittenFormats"]
@@ -59,15 +57,8 @@ class WrittenFormats:
         try:
             found = json.loads(self._storage.read(_NAME))
         except FileNotFoundError:
-            # up to 0.32.0 the manifest alone told the formats, those of the last start
-            found = dict.fromkeys(self._of_manifest(), False)
-        return {name: bool(current) for name, current in found.items() if name in FORMATS}
-
-    def _of_manifest(self) -> list[str]:
-        try:
-            return str(json.loads(self._storage.read(MANIFEST_NAME)).get("formats", "")).split(", ")
-        except FileNotFoundError:
-            return []
+            found = {}
+        return {name: bool(current) for name, current in found.items()}
 
     def _save(self, current: dict[str, bool]) -> None:
         self._current = current

@@ -14,7 +14,7 @@ class Source(Protocol):
     """A listing of photos, cut into partitions that can be listed apart from each other.
 
     All methods give the same answer in the same order each time, as long as the source does not change;
-    none keeps the listing in memory.
+    none keeps the whole listing in memory.
     """
 
     @property

@@ -25,7 +25,7 @@ from featherface.errors import (
 from featherface.images import ImageLimits
 from featherface.schema import DETECTIONS_SCHEMA
 
-__version__ = "0.32.0"
+__version__ = "0.33.0"
 
 __all__ = [
     "DETECTIONS_SCHEMA",

@@ -12,6 +12,8 @@ import pytest
 import ray
 import yaml
 
+from featherface_batch.pool import Limits, choose_pool
+
 INFRA = Path(__file__).parents[3] / "infra" / "ray"
 CRDS = os.environ.get("FEATHERFACE_KUBERAY_CRDS")
 
@@ -163,9 +165,14 @@ def test_the_job_of_kubernetes_is_a_command_that_exists() -> None:
     assert program == "featherface"
     assert (parsed.address, parsed.max_workers) == ("auto", 64)
     groups = manifests()["rayjob"]["workerGroupSpecs"]
-    assert parsed.worker_cpus <= int(
-        groups[0]["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"]
-    )
+    cpu, gpu = (group["template"]["spec"]["containers"][0]["resources"]["limits"] for group in groups)
+    assert parsed.worker_cpus <= int(cpu["cpu"])
+    # with the image for GPUs, and before there is a node
+    limits = Limits(parsed.worker_cpus, max_workers=parsed.max_workers, max_gpu_workers=8)
+    kinds = choose_pool([{"CPU": 0}], limits, device="auto", gpu_build=True).kinds
+    (worker,) = (kind for kind in kinds if kind.gpus)
+    assert worker.cpus <= int(gpu["cpu"])
+    assert worker.gpus <= int(gpu["nvidia.com/gpu"])
 
 
 @pytest.mark.parametrize("name", ["worker", "head"])

@@ -13,10 +13,10 @@ from PIL import Image
 
 from featherface import BoundingBox, Detections, Face, ImageLimits, Landmarks, Point
 from featherface_batch.errors import TimeoutPhotoError
-from featherface_batch.manifest import MANIFEST_NAME, make_manifest
+from featherface_batch.manifest import make_manifest
 from featherface_batch.pictures import preview
 from featherface_batch.pool import Kind
-from featherface_batch.records import Outcome, Photo, write_json
+from featherface_batch.records import Outcome, Photo
 from featherface_batch.report import Gallery, render_report
 from featherface_batch.s3 import S3Options
 from featherface_batch.statistics import Histogram, Statistics
@@ -176,22 +176,6 @@ def test_the_manifest_and_the_report_tell_of_all_starts(tmp_path: Path) -> None:
     text = Outline(render_report(manifest, Statistics(), Gallery(S3Options(), LIMITS, False)).decode()).text
     assert "25.1photos per second, over 2 starts" in text
     assert "this start: photos per second" in text
-
-
-def test_a_run_that_an_older_version_began_goes_on_with_what_that_told(tmp_path: Path) -> None:
-    older = {"photos": 100, "seconds": 50.0, "cpus": 2, "gpus": 0, "estimated_dollars": 0.00125}
-    storage = LocalStorage(tmp_path)
-    storage.write(MANIFEST_NAME, write_json({"throughput": older}))
-    for photos, starts in ((110, 2), (120, 3)):
-        with frozen(0.0) as clock:
-            meter = metered(tmp_path, clock, 10, 5.0, Kind(2))
-        throughput = make_manifest(IDENTITY, (), Statistics(), meter)["throughput"]
-        assert (throughput["photos"], throughput["starts"]) == (photos, starts)
-
-
-def test_a_run_of_an_older_version_may_have_nothing_to_tell(tmp_path: Path) -> None:
-    LocalStorage(tmp_path).write(MANIFEST_NAME, write_json({"throughput": {"photos_per_second": None}}))
-    assert idle(tmp_path).starts == []
 
 
 def test_workers_are_counted_that_were_there_and_for_as_long_as_they_were(tmp_path: Path) -> None:
