@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 __all__ = ["Claims", "merged"]
@@ -30,13 +30,18 @@ class Claims:
         return True
 
 
-def merged(sources: Sequence[Callable[[], Iterable[Any]]]) -> Iterator[Any]:
+def merged(
+    sources: Sequence[Callable[[], Iterable[Any]]], patience: Callable[[], float | None] = lambda: None
+) -> Iterator[Any]:
     """Yield what several streams yield, as it comes; an error of one ends all.
 
     Parameters
     ----------
     sources : sequence of callable
         Each makes a stream, which is read in a thread of its own unless it is the only one.
+    patience : callable
+        Is asked before each wait for several streams how many seconds without anything end them; None for no
+        such end.
     """
     if len(sources) == 1:
         yield from sources[0]()
@@ -60,7 +65,10 @@ def merged(sources: Sequence[Callable[[], Iterable[Any]]]) -> Iterator[Any]:
     reading = len(sources)
     try:
         while reading:
-            what, item = arrived.get()
+            try:
+                what, item = arrived.get(timeout=patience())
+            except Empty:
+                return
             if what == "error":
                 raise item
             if what == "end":

@@ -38,6 +38,7 @@ _PHOTOS_READ_HERE = 4 * PART_PHOTOS
 _TAKEN_PLACES_TO_GROW = 2 / 3
 # the class of Ray Data's threads, in 2.60
 _EXECUTION = "StreamingExecutor"
+_ENDING_SECONDS = 5.0
 _OF_A_WORKER = ("worker", "side", "seconds", "annotated")
 
 
@@ -67,7 +68,12 @@ def run_plan(
     before = set(threading.enumerate())
     kinds = pool.kinds
     claims = _claims() if len(kinds) > 1 else None
-    left = plan.shards - ledger.finished_shards(retry_errors=retry_errors) if claims else 0
+    left = plan.shards - ledger.finished_shards(retry_errors=retry_errors) if claims else plan.shards
+
+    def patience() -> float | None:
+        # Once every shard is done streams end by themselves, unless a kind of workers waits for a node.
+        return None if left else _ENDING_SECONDS
+
     runs = [
         _shards(plan, ledger, config.on(kind), kind, retry_errors=retry_errors, claims=claims, back=back)
         for back, kind in enumerate(kinds)
@@ -76,14 +82,11 @@ def run_plan(
         # Whole blocks, and none ahead: each more thread and each more step of Ray's between a shard and its
         # counts takes time from those that search, and the counts are a few bytes.
         streams = [partial(run.iter_batches, batch_size=None, prefetch_batches=0) for run in runs]
-        for done in merged(streams):
+        for done in merged(streams, patience):
             for worker, side, seconds, photos in zip(*(done[name] for name in _OF_A_WORKER), strict=True):
                 meter.add(str(worker), kinds[side], float(seconds), int(photos))
             yield Tally(*(int(done[name].sum()) for name in ("photos", "errors", "faces")))
             left -= int(done["ours"].sum())
-            if claims and not left:
-                # Not at the end of both streams: a kind whose first worker waits for a node never ends.
-                return
     except ray.exceptions.RayError as error:
         raise WorkerError(
             f"a worker failed: {reason_of(error)}. What is done is kept; Ray's logs have the rest"

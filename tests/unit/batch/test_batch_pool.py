@@ -121,6 +121,22 @@ def test_streams_become_one() -> None:
     assert sorted(merged([lambda: range(100), lambda: range(100, 150)])) == list(range(150))
 
 
+def test_a_stream_that_never_ends_is_waited_for_only_as_long_as_told() -> None:
+    silent, taken = threading.Event(), 0
+
+    def waiting() -> Iterator[int]:
+        silent.wait()
+        yield from ()
+
+    def patience() -> float | None:
+        return None if taken < 3 else 0.1
+
+    for _ in merged([lambda: iter(range(3)), waiting], patience):
+        taken += 1
+    silent.set()
+    assert taken == 3
+
+
 def test_an_error_of_one_stream_ends_all() -> None:
     gone = threading.Event()
 
