@@ -84,6 +84,13 @@ def test_the_cost_is_that_of_the_workers_that_there_were(photos: Path, tmp_path:
     assert throughput["estimated_dollars"] == pytest.approx(dollars, abs=0.5e-6 + 0.05 * 0.045 / 3600)
 
 
+def test_workers_have_room_where_there_is_this_machine_alone(photos: Path, tmp_path: Path) -> None:
+    # a worker of four CPUs, the most by default, would wait for a node for ever
+    assert run(photos, tmp_path / "out", workers=Limits(max_workers=1)).photos == 40
+    with pytest.raises(UsageError, match=r"Ray finds 0 GPU\(s\) here"):
+        run(photos, tmp_path / "other", settings=Settings(device="cuda"))
+
+
 def test_bad_photos_cost_only_themselves(photos: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     (photos / "broken.jpg").write_bytes((photos / "0/00.jpg").read_bytes()[:400])
