@@ -14,6 +14,24 @@ cluster.add_node(num_cpus=2, object_store_memory=80 * 2**20)
 cluster.add_node(num_cpus=2, num_gpus=1, object_store_memory=80 * 2**20)
 cluster.wait_for_nodes()
 """
+# A worker of Ray that ends while its raylet is killed may hang in its exit, and stay.
+WORKERS_GONE = """
+import time
+from pathlib import Path
+
+raylets = {node.all_processes["raylet"][0].process.pid for node in cluster.list_all_nodes()}
+
+def at_work(process):
+    try:
+        parent = int((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
+        return parent in raylets and "MapWorker" in (process / "cmdline").read_text()
+    except OSError:
+        return False
+
+end = time.monotonic() + 20
+while any(map(at_work, Path("/proc").glob("[0-9]*"))) and time.monotonic() < end:
+    time.sleep(0.1)
+"""
 JOB = """
 import sys
 from featherface import Settings
@@ -142,4 +160,4 @@ def on_mixed_nodes(job: str) -> str:
     return f"""{CLUSTER}
 command = [sys.executable, "-c", {JOB + job!r}, *sys.argv[1:], cluster.address]
 subprocess.run(command, env={{**os.environ, "RAY_ADDRESS": cluster.address}}, check=True)
-"""
+{WORKERS_GONE}"""
