@@ -23,6 +23,7 @@ __all__ = ["CONTESTANTS", "command_of", "photos_done"]
 _SETTINGS: Final = Settings(threads=1)
 _COUNT: Final = "count"
 _OUTPUT: Final = "output"
+_PATIENCE_SECONDS: Final = 24 * 3600.0
 
 
 class _Count:
@@ -118,7 +119,12 @@ def _annotate(folder: Path, cpus: int, place: Path, **options: Any) -> None:
     from featherface_batch.job import JobConfig, annotate
 
     output = str(place / _OUTPUT)
-    annotate(JobConfig(str(folder), output, _SETTINGS, formats=("jsonl",), cpus=cpus, **options))
+    # Taking turns, it is stopped for longer than a photo may take: what was under way would end as an error,
+    # and threads with sessions of their own would come in the place of those that seem to hang.
+    patient = JobConfig(
+        str(folder), output, _SETTINGS, formats=("jsonl",), cpus=cpus, timeout=_PATIENCE_SECONDS, **options
+    )
+    annotate(patient)
 
 
 def _annotate_full(folder: Path, cpus: int, place: Path) -> None:

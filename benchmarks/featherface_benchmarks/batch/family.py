@@ -76,14 +76,18 @@ class Family:
             by_name[name] += used
         return by_name
 
-    def memory(self) -> int:
-        """Return the bytes of all processes together, pages that they share counted once."""
+    def memory_by_name(self) -> dict[str, int]:
+        """Return the bytes of all processes, by what they call themselves; pages that they share count once.
+
+        A page that others of the machine share, too, is theirs in part.
+        """
         psutil = _psutil()
-        total = 0
+        by_name: dict[str, int] = defaultdict(int)
         for member in self._members():
             with suppress(psutil.Error):
-                total += member.memory_full_info().pss
-        return total
+                name = "main" if member.pid == self._root.pid else member.name()
+                by_name[name] += member.memory_full_info().pss
+        return by_name
 
     def end(self) -> None:
         """Ask the command to leave, and end what is left of it."""

@@ -22,6 +22,7 @@ HEAD: Final = (
 )
 _MIB: Final = 1024 * 1024
 _WORTH_TELLING: Final = 0.0001
+_WORTH_TELLING_MIB: Final = 5
 
 
 def compare(
@@ -65,7 +66,18 @@ def row(turns: Turns, loop: Turns) -> str:
     each = {name: cpu / max(1, turns.photos) for name, cpu in turns.cpu_by_name.items()}
     most = sorted(each.items(), key=lambda item: -item[1])
     parts = [f"{name} {1000 * cpu:.1f}" for name, cpu in most if cpu >= _WORTH_TELLING]
-    return f"{line}\n  CPU ms/photo: {', '.join(parts)}" if len(parts) > 1 else line
+    grown = {
+        name: (turns.many_by_name.get(name, 0) - turns.few_by_name.get(name, 0)) / _MIB
+        for name in turns.many_by_name.keys() | turns.few_by_name.keys()
+    }
+    changes = [
+        f"{name} {more:+.0f}"
+        for name, more in sorted(grown.items(), key=lambda item: -item[1])
+        if abs(more) >= _WORTH_TELLING_MIB
+    ]
+    cpu = f"\n  CPU ms/photo: {', '.join(parts)}" if len(parts) > 1 else ""
+    memory = f"\n  MiB more with all photos: {', '.join(changes)}" if changes else ""
+    return f"{line}{cpu}{memory}"
 
 
 def copies(photos: Sequence[Path], count: int, folder: Path) -> Path:

@@ -58,9 +58,9 @@ class Turns:
         That it did in them.
     cpu_by_name : mapping of str to float
         CPU seconds of its processes meanwhile, by what they called themselves.
-    peak_few, peak_many : int
-        Bytes of its processes together: until the turns began, and to their end. The former is looked at all
-        the time, the latter at the end of each turn.
+    few_by_name, many_by_name : mapping of str to int
+        Bytes of its processes when they had the most together: until the turns began, and to their end. The
+        former is looked at all the time, the latter at the end of each turn.
     others : float
         CPUs of the machine that other programs kept busy in its turns. Anything far from 0 says that the time
         is not to be trusted.
@@ -70,8 +70,8 @@ class Turns:
     seconds: float = 0.0
     photos: int = 0
     cpu_by_name: Mapping[str, float] = field(default_factory=dict)
-    peak_few: int = 0
-    peak_many: int = 0
+    few_by_name: Mapping[str, int] = field(default_factory=dict)
+    many_by_name: Mapping[str, int] = field(default_factory=dict)
     others: float = 0.0
     _marks: list[tuple[float, int]] = field(default_factory=list, init=False, repr=False)
 
@@ -85,6 +85,16 @@ class Turns:
             return self.photos / self.seconds
         (start, first), (end, last) = self._marks[1], self._marks[-1]
         return (last - first) / (end - start)
+
+    @property
+    def peak_few(self) -> int:
+        """Bytes of all its processes together, at most, until the turns began."""
+        return sum(self.few_by_name.values())
+
+    @property
+    def peak_many(self) -> int:
+        """Bytes of all its processes together, at most, to the end."""
+        return sum(self.many_by_name.values())
 
     @property
     def cpu(self) -> float:
@@ -147,9 +157,9 @@ class _Contestant:
             if self.family.ended or time.monotonic() > deadline:
                 raise RuntimeError(f"{self._runner.name} has done only {done} of the first {few} photos")
             time.sleep(_LOOK_AT_MEMORY_SECONDS)
-            self._turns.peak_few = max(self._turns.peak_few, self.family.memory())
+            self._turns.few_by_name = _larger(self._turns.few_by_name, self.family.memory_by_name())
         self.family.stop()
-        self._turns.peak_many = self._turns.peak_few
+        self._turns.many_by_name = self._turns.few_by_name
         self._cpu_before = self.family.cpu_by_name()
         self._done_before = self._runner.done()
 
@@ -171,7 +181,7 @@ class _Contestant:
         self.family.stop()
         turns.seconds += time.perf_counter() - started
         self._busy += busy_seconds() - busy_before
-        turns.peak_many = max(turns.peak_many, self.family.memory())
+        turns.many_by_name = _larger(turns.many_by_name, self.family.memory_by_name())
         return done >= count
 
     def finish(self) -> Turns:
@@ -182,3 +192,7 @@ class _Contestant:
         turns.photos = self._runner.done() - self._done_before
         turns.others = max(0.0, self._busy - sum(turns.cpu_by_name.values())) / turns.seconds
         return turns
+
+
+def _larger(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int]:
+    return max(one, other, key=lambda by_name: sum(by_name.values()))
