@@ -14,7 +14,7 @@ cluster.add_node(num_cpus=2, object_store_memory=80 * 2**20)
 cluster.add_node(num_cpus=2, num_gpus=1, object_store_memory=80 * 2**20)
 cluster.wait_for_nodes()
 """
-# A worker of Ray that ends while its raylet is killed may hang in its exit, and stay.
+# A worker of Ray may hang in its exit, and would stay when its raylet is killed.
 WORKERS_GONE = """
 import time
 from pathlib import Path
@@ -31,6 +31,8 @@ def at_work(process):
 end = time.monotonic() + 20
 while any(map(at_work, Path("/proc").glob("[0-9]*"))) and time.monotonic() < end:
     time.sleep(0.1)
+for process in filter(at_work, Path("/proc").glob("[0-9]*")):
+    os.kill(int(process.name), 9)
 """
 JOB = """
 import sys
