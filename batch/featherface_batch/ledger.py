@@ -78,11 +78,7 @@ class Ledger:
         OutputMismatchError
             The output holds another run, or files that are no run's.
         """
-        old = self._identity()
-        if old is None:
-            self._refuse_foreign()
-        elif self.plan() is not None:
-            self._refuse_other(old, identity)
+        self._check(self._identity(), identity)
 
     def open(self, identity: Mapping[str, Any]) -> bool:
         """Start or resume the run with this identity; for who holds the run's lease.
@@ -105,8 +101,8 @@ class Ledger:
         OutputMismatchError
             The output holds another run, or files that are no run's.
         """
-        self.check(identity)
         old = self._identity()
+        self._check(old, identity)
         if old is None:
             if self.storage.create(_RUN, write_json(identity)):
                 return False
@@ -117,6 +113,12 @@ class Ledger:
             self.storage.write(_RUN, write_json(identity))
             return False
         return True
+
+    def _check(self, old: Mapping[str, Any] | None, identity: Mapping[str, Any]) -> None:
+        if old is None:
+            self._refuse_foreign()
+        elif self.plan() is not None:
+            self._refuse_other(old, identity)
 
     def _identity(self) -> dict[str, Any] | None:
         try:
@@ -161,15 +163,16 @@ class Ledger:
 
     def tallies(self) -> dict[str, Tally]:
         """Count the recorded photos of all parts, by the part's name, in one listing."""
-        listed = groupby(self.storage.names(_RESULTS), key=lambda name: name.rsplit("/", 2)[1])
         return {
-            part: sum((result.tally for result in _found(names).values()), Tally()) for part, names in listed
+            part: sum((result.tally for result in results.values()), Tally())
+            for part, results in self._all_results()
         }
 
     def finished_shards(self, *, retry_errors: bool) -> int:
         """Count the shards of all parts that `finished` would name, in one listing."""
-        listed = groupby(self.storage.names(_RESULTS), key=lambda name: name.rsplit("/", 2)[1])
-        return sum(len(_without_work(_found(names), retry_errors=retry_errors)) for _, names in listed)
+        return sum(
+            len(_without_work(results, retry_errors=retry_errors)) for _, results in self._all_results()
+        )
 
     def finished(self, part: str, *, retry_errors: bool) -> frozenset[int]:
         """Return the numbers of a part's shards that need no more work.
@@ -264,6 +267,12 @@ class Ledger:
                 f"{self.storage.describe(result.name)} should have {result.tally}, it has {found}"
             )
         return outcomes
+
+    def _all_results(self) -> Iterator[tuple[str, dict[Any, _Result]]]:
+        """Yield each part's name and its finished shards by number, in one listing."""
+        listed = groupby(self.storage.names(_RESULTS), key=lambda name: name.rsplit("/", 2)[1])
+        for part, names in listed:
+            yield part, _found(names)
 
     def _results(self, part: str, shard: int | None = None, *, every: bool = False) -> dict[Any, _Result]:
         """Return the finished shards of a part by number, or every file of them by name."""

@@ -154,9 +154,7 @@ def _change(
 ) -> Change:
     if not (isinstance(bucket, str) and bucket and isinstance(key, str) and key):
         raise ValueError("bucket and key must be texts that are not empty")
-    # A null version is what a bucket without versioning has: it can be replaced at any time.
-    version_id = None if version_id in ("", "null") else version_id
-    etag = etag.strip('"') if etag else None
+    _, _, version_id, etag = StoredPhoto.named(bucket, key, version_id, etag)
     if kind == "version_removed" and version_id is None:
         kind = "removed"
     return Change(kind, bucket, key, version_id, etag, _order(sequencer, time, version_id or etag or ""))

@@ -48,6 +48,16 @@ class StoredPhoto(NamedTuple):
     version_id: str | None = None
     etag: str | None = None
 
+    @classmethod
+    def named(cls, bucket: str, key: str, version_id: str | None, etag: str | None) -> StoredPhoto:
+        """Make one of what S3 says, in an event or in an answer.
+
+        The only version in a bucket without versioning is called null, or not named: it tells no state, for
+        it can be replaced at any time. ETags come with quotes or without.
+        """
+        version_id = None if version_id in ("", "null") else version_id
+        return cls(bucket, key, version_id, etag.strip('"') if etag else None)
+
     def to_dict(self) -> dict[str, str]:
         """Return the members that are known, as results name the photo they belong to."""
         members = {"bucket": self.bucket, "key": self.key, "version_id": self.version_id, "etag": self.etag}
@@ -122,9 +132,5 @@ def fetch(s3: Any, photo: StoredPhoto, max_bytes: int) -> FetchedPhoto:
             size = int(answer["ContentLength"])
             if size > max_bytes:
                 raise ImageTooLargeError(f"the photo has {size:,} bytes; at most {max_bytes:,} are accepted")
-            # a bucket without versioning calls its only version null
-            version = answer.get("VersionId", "null")
-            state = photo._replace(
-                version_id=None if version == "null" else version, etag=answer["ETag"].strip('"')
-            )
-            return FetchedPhoto(state, bytes(body.read()))
+            found = StoredPhoto.named(photo.bucket, photo.key, answer.get("VersionId"), answer["ETag"])
+            return FetchedPhoto(found, bytes(body.read()))
