@@ -276,14 +276,14 @@ def _work(
     if before.photos == plan.photos and not (config.retry_errors and before.errors):
         return
     there = nodes(config.address, config.cpus)
-    pool = choose_pool(
+    kinds = choose_pool(
         there,
         config.workers,
         device=config.settings.device,
         gpu_build="CUDAExecutionProvider" in onnxruntime.get_available_providers(),
         grows=config.address is not None,
     )
-    for kind in without_room(pool, there):
+    for kind in without_room(kinds, there):
         _LOGGER.warning(
             "no node of the cluster has %d CPUs and %g GPUs for a worker: waiting for one that has. "
             "If none will come, stop, and ask for smaller workers",
@@ -304,7 +304,7 @@ def _work(
     formats.outdate()
     meter.begin()
     try:
-        for tally in run_plan(plan, ledger, worker, pool, meter, retry_errors=config.retry_errors):
+        for tally in run_plan(plan, ledger, worker, kinds, meter, retry_errors=config.retry_errors):
             progress.add(tally)
             lease.check()
             if not config.retry_errors or tally.errors > 0:

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -18,7 +18,7 @@ from featherface_batch.heap import keep_freed_memory
 from featherface_batch.isolation import annotate_isolated
 from featherface_batch.ledger import Ledger
 from featherface_batch.plan import PART_PHOTOS, Plan, Shard, read_part
-from featherface_batch.pool import Kind, Pool
+from featherface_batch.pool import Kind
 from featherface_batch.reasons import reason_of
 from featherface_batch.records import Photo, Tally
 from featherface_batch.work import Meter
@@ -43,7 +43,13 @@ _OF_A_WORKER = ("worker", "side", "seconds", "annotated")
 
 
 def run_plan(
-    plan: Plan, ledger: Ledger, config: WorkerConfig, pool: Pool, meter: Meter, *, retry_errors: bool
+    plan: Plan,
+    ledger: Ledger,
+    config: WorkerConfig,
+    kinds: Sequence[Kind],
+    meter: Meter,
+    *,
+    retry_errors: bool,
 ) -> Iterator[Tally]:
     """Annotate what is not finished; yields what each finished shard adds to the counts.
 
@@ -52,7 +58,8 @@ def run_plan(
     plan : Plan
     ledger : Ledger
     config : WorkerConfig
-    pool : Pool
+    kinds : sequence of Kind
+        Workers: of CPUs, of GPUs, or both.
     meter : Meter
         Is told what each worker did.
     retry_errors : bool
@@ -66,7 +73,6 @@ def run_plan(
     import ray
 
     before = set(threading.enumerate())
-    kinds = pool.kinds
     claims = _claims() if len(kinds) > 1 else None
     left = plan.shards - ledger.finished_shards(retry_errors=retry_errors) if claims else plan.shards
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from featherface_batch.errors import UsageError
 
-__all__ = ["Kind", "Limits", "Pool", "choose_pool", "without_room"]
+__all__ = ["Kind", "Limits", "choose_pool", "without_room"]
 
 _WORKER_CPUS: Final = 4
 _GPUS: Final = 0.25
@@ -72,23 +72,12 @@ class Limits:
             raise UsageError(f"--worker-gpus takes 0 to 1, or a whole number of GPUs; got {gpus:g}")
 
 
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """All workers of a run, which share its shards, each taking them as fast as it can.
-
-    Parameters
-    ----------
-    kinds : tuple of Kind
-        CPU workers, GPU workers, or both.
-    """
-
-    kinds: tuple[Kind, ...]
-
-
 def choose_pool(
     nodes: Iterable[Mapping[str, Any]], limits: Limits, *, device: str, gpu_build: bool, grows: bool = True
-) -> Pool:
+) -> tuple[Kind, ...]:
     """Divide the CPUs and GPUs of a cluster among workers.
+
+    They share the run's shards, each taking them as fast as it can.
 
     Parameters
     ----------
@@ -101,6 +90,11 @@ def choose_pool(
         Whether this onnxruntime can use a GPU. If not, GPUs are left alone unless the user asked for them.
     grows : bool
         Whether there may be more nodes later: workers that have no room now are waited for.
+
+    Returns
+    -------
+    tuple of Kind
+        GPU workers, CPU workers, or both in this order.
 
     Raises
     ------
@@ -130,22 +124,20 @@ def choose_pool(
     if device in {"auto", "cpu"}:
         cpu_kind, room = _cpu_kind([node for node, _ in found], limits, grows=grows)
         kinds.append(cpu_kind if grows else replace(cpu_kind, most=min(cpu_kind.most, room)))
-    return Pool(tuple(kind for kind in kinds if kind.most) or (_awaited(kinds, limits),))
+    return tuple(kind for kind in kinds if kind.most) or (_awaited(kinds, limits),)
 
 
-def without_room(pool: Pool, nodes: Iterable[Mapping[str, Any]]) -> list[Kind]:
+def without_room(kinds: Iterable[Kind], nodes: Iterable[Mapping[str, Any]]) -> list[Kind]:
     """Return the kinds of which no node could hold a single worker, were it free.
 
     Parameters
     ----------
-    pool : Pool
+    kinds : iterable of Kind
     nodes : iterable of mapping
         As for `choose_pool`.
     """
     found = [(float(node.get("CPU", 0)), float(node.get("GPU", 0))) for node in nodes]
-    return [
-        kind for kind in pool.kinds if not any(cpu >= kind.cpus and gpu >= kind.gpus for cpu, gpu in found)
-    ]
+    return [kind for kind in kinds if not any(cpu >= kind.cpus and gpu >= kind.gpus for cpu, gpu in found)]
 
 
 def _cpu_kind(nodes: list[int], limits: Limits, *, grows: bool) -> tuple[Kind, int]:

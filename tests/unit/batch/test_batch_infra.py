@@ -169,7 +169,7 @@ def test_the_job_of_kubernetes_is_a_command_that_exists() -> None:
     assert parsed.worker_cpus <= int(cpu["cpu"])
     # with the image for GPUs, and before there is a node
     limits = Limits(parsed.worker_cpus, max_workers=parsed.max_workers, max_gpu_workers=8)
-    kinds = choose_pool([{"CPU": 0}], limits, device="auto", gpu_build=True).kinds
+    kinds = choose_pool([{"CPU": 0}], limits, device="auto", gpu_build=True)
     (worker,) = (kind for kind in kinds if kind.gpus)
     assert worker.cpus <= int(gpu["cpu"])
     assert worker.gpus <= int(gpu["nvidia.com/gpu"])

@@ -50,13 +50,11 @@ GPU_NODE = {"CPU": 4.0, "GPU": 1.0}
 def test_workers_fit_the_nodes(
     nodes: list[dict[str, float]], limits: Limits, gpu_build: bool, kinds: list[Kind]
 ) -> None:
-    assert list(choose_pool(nodes, limits, device="auto", gpu_build=gpu_build).kinds) == kinds
+    assert list(choose_pool(nodes, limits, device="auto", gpu_build=gpu_build)) == kinds
 
 
 def test_a_device_that_is_required_allows_no_other_workers() -> None:
-    assert choose_pool([CPU_NODE, GPU_NODE], Limits(), device="cuda", gpu_build=True).kinds == (
-        Kind(1, 0.25, 4),
-    )
+    assert choose_pool([CPU_NODE, GPU_NODE], Limits(), device="cuda", gpu_build=True) == (Kind(1, 0.25, 4),)
     with pytest.raises(UsageError, match="device is cpu"):
         choose_pool([GPU_NODE], Limits(worker_gpus=0.5), device="cpu", gpu_build=True)
     with pytest.raises(UsageError, match="allows no GPU worker"):
@@ -74,7 +72,7 @@ def test_a_device_that_is_required_allows_no_other_workers() -> None:
 )
 def test_where_no_node_will_come_every_worker_has_room(limits: Limits, kinds: list[Kind]) -> None:
     pool = choose_pool([{"CPU": 2}], limits, device="auto", gpu_build=True, grows=False)
-    assert list(pool.kinds) == kinds
+    assert list(pool) == kinds
     assert without_room(pool, [{"CPU": 2}]) == []
 
 
