@@ -12,6 +12,7 @@ from .config import TrainSettings
 from .ema import AveragedModel
 from .losses.ranking import RankingLoss
 from .models.featherface import FeatherFace, build_model
+from .optimisation import Optimizer
 
 __all__ = [
     "AFTERWARDS",
@@ -47,7 +48,7 @@ def save(
     step: int,
     model: FeatherFace,
     averaged: AveragedModel,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     adapter: nn.Module | None = None,
     history: Sequence[dict[str, Any]] = (),
     ranking: RankingLoss | None = None,
@@ -79,7 +80,7 @@ def resume(
     settings: TrainSettings,
     model: FeatherFace,
     averaged: AveragedModel,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     device: torch.device,
     adapter: nn.Module | None = None,
     ranking: RankingLoss | None = None,

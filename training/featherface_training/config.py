@@ -36,6 +36,9 @@ class TrainSettings:
     augmentation : AugmentSettings
     learning_rate, weight_decay : float
         Of AdamW. Biases, BN and fusion weights don't decay.
+    muon_rate : float
+        Rate of Muon as a multiple of `learning_rate`: it moves the dense convolutions between the stem and
+        the heads, see `featherface_training.optimisation`. At 0 AdamW moves these, too.
     warmup_steps : int
         Linear warm-up, then a cosine down to a hundredth.
     ema_decay : float
@@ -66,6 +69,7 @@ class TrainSettings:
     augmentation: AugmentSettings = field(default_factory=AugmentSettings)
     learning_rate: float = 2e-3
     weight_decay: float = 5e-4
+    muon_rate: float = 0.0
     warmup_steps: int = 200
     ema_decay: float = 0.999
     clip_norm: float = 10.0
@@ -82,6 +86,8 @@ class TrainSettings:
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
+        if self.muon_rate < 0:
+            raise ValueError(f"expected muon_rate of at least 0, where AdamW moves all, got {self.muon_rate}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON and checkpoints."""

@@ -193,8 +193,7 @@ class Trainer:
     def train_step(self, batch: Batch, lesson: Lesson | None) -> dict[str, Tensor]:
         """Make one optimisation step on a batch, and on what teachers say about it; return its losses."""
         s = self.settings
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(s, self.step, self.total_steps)
+        self.optimizer.set_rate(learning_rate(s, self.step, self.total_steps))
         images = batch.normalised()
         side = images.shape[-1]
         priors = prior_tensor(side, side, self.device)
@@ -255,7 +254,7 @@ class Trainer:
         if "features" in parts:
             total = total + s.distillation.feature_weight * parts["features"]
         parts |= {"classification": losses.classification, "box": losses.box, "landmark": losses.landmark}
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         total.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), s.clip_norm)
         self.optimizer.step()

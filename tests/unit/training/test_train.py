@@ -36,9 +36,9 @@ def test_batches_depend_on_seed_epoch_and_position_only(mixture):
     assert not torch.equal(other.images, whole[0].images)
 
 
-@pytest.mark.parametrize("ranking", [0.0, 2.0])
-def test_a_resumed_run_ends_with_exactly_the_same_weights(mixture, tmp_path, ranking):
-    values = SETTINGS.to_dict()
+@pytest.mark.parametrize(("ranking", "muon"), [(0.0, 0.0), (2.0, 0.0), (0.0, 2.0)])
+def test_a_resumed_run_ends_with_exactly_the_same_weights(mixture, tmp_path, ranking, muon):
+    values = {**SETTINGS.to_dict(), "muon_rate": muon}
     settings = TrainSettings.from_dict({**values, "ranking": {"weight": ranking, "crops": 11, "least": 3}})
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
