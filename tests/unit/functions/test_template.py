@@ -73,6 +73,9 @@ def test_every_call_is_limited_and_those_with_a_key_by_the_day(template: dict[st
     (settings,) = properties(template, "Api")["MethodSettings"]
     assert (settings["ResourcePath"], settings["HttpMethod"]) == ("/*", "*")
     assert settings["ThrottlingRateLimit"] == settings["ThrottlingBurstLimit"] == "RequestsPerSecond"
+    assert properties(template, "ApiPlan")["Throttle"] == dict.fromkeys(
+        ("RateLimit", "BurstLimit"), "KeyRequestsPerSecond"
+    )
     assert properties(template, "ApiPlan")["Quota"] == {"Limit": "RequestsPerDay", "Period": "DAY"}
     assert properties(template, "ApiPlan")["ApiStages"] == [{"ApiId": "Api", "Stage": "Api.Stage"}]
     for name in ("ApiPlan", "ApiPlanKey", "ApiKey"):
@@ -99,7 +102,10 @@ def test_what_the_gateway_refuses_itself_is_a_problem_of_the_api_s_form(template
         "QUOTA_EXCEEDED",
         "INVALID_API_KEY",
         "REQUEST_TOO_LARGE",
+        "RESOURCE_NOT_FOUND",
         "INTEGRATION_TIMEOUT",
+        # a function that crashes or is killed is none of the types with names of their own
+        "DEFAULT_5XX",
     } <= set(responses)
     schema = document()["components"]["schemas"]["Problem"]
     for response in responses.values():
