@@ -17,7 +17,16 @@ __all__ = ["LambdaHandler", "Page", "serve", "serving"]
 
 LambdaHandler = Callable[[dict[str, Any], Any], Mapping[str, Any]]
 
+# of the gateway, and of Lambda, which counts the event: a photo is a third longer in it
 _MAX_BODY_BYTES: Final = 10 * 1024 * 1024
+_MAX_EVENT_BYTES: Final = 6 * 1024 * 1024
+# as the template lets the gateway say it
+_TOO_LARGE: Final = (
+    413,
+    "payload_too_large",
+    "Too large",
+    "one call takes 6 MB, so a photo of 4.5 MB; send larger ones by POST /v1/uploads",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +121,9 @@ def serve(
                 self._send(200, {"Content-Type": page.media_type}, page.content)
                 return
             event = rest_event(self.command, self.path, dict(self.headers.items()), body, binary_types)
+            if len(json.dumps(event)) > _MAX_EVENT_BYTES:
+                self._refuse(*_TOO_LARGE)
+                return
             with one_at_a_time:
                 answer = handler(event, Context())
             content = answer["body"].encode()
@@ -131,14 +143,12 @@ def serve(
                 return None
             length = self.headers.get("Content-Length", "0")
             if not length.isdecimal() or int(length) > _MAX_BODY_BYTES:
-                # as the template lets the gateway say it
-                detail = "one call takes 10 MB; send larger photos by POST /v1/uploads"
-                self._refuse(413, "payload_too_large", "Too large", detail)
+                self._refuse(*_TOO_LARGE)
                 return None
             return self.rfile.read(int(length))
 
         def _refuse(self, status: int, code: str, title: str, detail: str) -> None:
-            """Answer without having read the body, and so for the last time on this connection."""
+            """Answer for the last time on this connection, whose body may not have been read."""
             problem = {
                 "type": f"urn:featherface:problem:{code}",
                 "title": title,

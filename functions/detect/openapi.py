@@ -52,6 +52,10 @@ def _grouped(paths: dict[str, Any]) -> dict[str, Any]:
     return paths
 
 
+# Lambda takes 6 MB, in which the gateway writes bytes in base64
+_LIMIT: Final = "A call takes 6 MB, so photos of 4.5 MB together; larger ones go by `POST /v1/uploads`."
+
+
 def _operation(
     name: str, summary: str, answer: str | list[str], errors: tuple[str, ...], **more: Any
 ) -> dict[str, Any]:
@@ -154,6 +158,7 @@ def document() -> dict[str, Any]:
                         "Find the faces of one photo",
                         "Result",
                         ("400", "404", "413", "415", "422"),
+                        description=_LIMIT,
                         parameters=_query(),
                         requestBody=_body(detect_content),
                     )
@@ -164,6 +169,7 @@ def document() -> dict[str, Any]:
                         f"Find the faces of up to {MAX_PHOTOS} photos",
                         "BatchResult",
                         ("400", "413", "415", "422"),
+                        description=_LIMIT,
                         parameters=_query(),
                         requestBody=_body({"application/json": {"schema": reference("BatchRequest")}}),
                     )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -71,6 +72,28 @@ def test_pages_are_found_whatever_query_comes_along_and_chunks_are_refused(
         assert answer.status == 411
         problem = json.loads(answer.read())
         assert (problem["code"], problem["status"]) == ("length_required", 411)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(("photo_bytes", "status"), [(4_700_000, 200), (4_800_000, 413), (10_500_000, 413)])
+def test_what_lambda_would_not_take_is_refused_as_there(photo_bytes: int, status: int) -> None:
+    def handler(event: dict[str, Any], _: Any) -> dict[str, Any]:
+        return {"statusCode": 200, "headers": {}, "body": str(len(event["body"]))}
+
+    server = serve(handler, ("image/jpeg",))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port)
+        # the server need not have read what it refuses
+        with contextlib.suppress(ConnectionError):
+            connection.request("POST", "/v1/detect", bytes(photo_bytes), {"Content-Type": "image/jpeg"})
+        answer = connection.getresponse()
+        assert answer.status == status
+        if status != 200:
+            problem = json.loads(answer.read())
+            assert (problem["code"], "4.5 MB" in problem["detail"]) == ("payload_too_large", True)
     finally:
         server.shutdown()
         server.server_close()
