@@ -121,11 +121,11 @@ def command(subparsers: Any) -> None:
 def _run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("botocore").setLevel(logging.WARNING)
-    # Imported here: the other commands must not wait for Ray and pyarrow.
-    from featherface_batch.job import annotate
-
     try:
         with interrupted_by_sigterm():
+            # Imported here: the other commands must not wait for Ray and pyarrow.
+            from featherface_batch.job import annotate
+
             summary = annotate(_config(args))
     except BatchError as error:
         print(f"featherface: error: {error} [{error.code}]", file=sys.stderr)

@@ -16,7 +16,7 @@ from typing import Final
 
 from featherface_batch.errors import ClusterError
 from featherface_batch.notices import without_line
-from featherface_batch.stopping import same_sigterm
+from featherface_batch.stopping import undisturbed
 
 __all__ = ["UNREAD", "nodes", "ray_session"]
 
@@ -56,6 +56,9 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
     """
     # Set before the import: Ray reads them once.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Under Python's handlers, Ray's C++ puts one of its own that says where SIGTERM came, and aborts some
+    # seconds later, whatever is being cleaned up.
+    os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
     loopback = {}
     if address is None:
         # On a machine that others use too, Ray would end this job's small processes for the memory of theirs,
@@ -77,26 +80,42 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
         import ray
 
     found = ray.is_initialized()
-    if found:
-        _LOGGER.info("using the Ray that this process is connected to")
-    elif address is not None:
-        _look_for(address)
-        with same_sigterm(), _explained(f"Ray found no cluster at {address}", "is it up, and its token set?"):
-            ray.init(address=address, logging_level=logging.ERROR)
-    else:
-        _LOGGER.info("starting Ray, which takes some seconds")
-        # Ray Data wants it, and until Ray's processes have started, this one only waits.
-        threading.Thread(target=import_module, args=("pandas",), daemon=True).start()
-        busy = "on a busy machine, the same command may do later"
-        with without_line(_NOTICE), same_sigterm(), _explained("Ray did not start on this machine", busy):
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                include_dashboard=False,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-            )
+    with undisturbed() as call:
+        try:
+            if found:
+                _LOGGER.info("using the Ray that this process is connected to")
+            elif address is not None:
+                _look_for(address)
+                with _explained(f"Ray found no cluster at {address}", "is it up, and its token set?"):
+                    call(lambda: ray.init(address=address, logging_level=logging.ERROR))
+            else:
+                _LOGGER.info("starting Ray, which takes some seconds")
+                # Ray Data wants it, and until Ray's processes have started, this one only waits.
+                threading.Thread(target=import_module, args=("pandas",), daemon=True).start()
+                busy = "on a busy machine, the same command may do later"
+                with without_line(_NOTICE), _explained("Ray did not start on this machine", busy):
+                    call(lambda: _embed(cpus))
+            _quieten()
+            yield
+        finally:
+            if not found:
+                call(ray.shutdown)
+
+
+def _embed(cpus: int) -> None:
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        include_dashboard=False,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+    )
+
+
+def _quieten() -> None:
     from ray.data import DataContext
 
     context = DataContext.get_current()
@@ -104,11 +123,6 @@ def ray_session(address: str | None, cpus: int) -> Iterator[None]:
     context.print_on_execution_start = False
     # What a worker fails with is raised, too; once is enough.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        if not found:
-            ray.shutdown()
 
 
 def _look_for(address: str) -> None:

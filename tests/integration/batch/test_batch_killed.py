@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import jpeg
 
@@ -109,22 +110,26 @@ def heed_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_asked_to_end_a_run_says_so_and_leaves_nothing_behind(
-    many: Path, tmp_path: Path, number: signal.Signals, status: int
-) -> None:
-    output = tmp_path / "out"
+def annotating(photos: Path, output: Path, said: Path) -> subprocess.Popen[bytes]:
     command = [
         Path(sys.executable).parent / "featherface",
         "annotate",
-        many,
+        photos,
         "--output",
         output,
         "--cpus",
         "1",
     ]
-    with (tmp_path / "said").open("wb") as said:
-        run = subprocess.Popen(command, stderr=said, preexec_fn=heed_ctrl_c)
+    with said.open("wb") as file:
+        return subprocess.Popen(command, stderr=file, preexec_fn=heed_ctrl_c)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_asked_to_end_a_run_says_so_and_leaves_nothing_behind(
+    many: Path, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    output = tmp_path / "out"
+    run = annotating(many, output, tmp_path / "said")
     wait_for(lambda: finished(output), run)
     run.send_signal(number)
     assert run.wait(timeout=60) == status
@@ -134,3 +139,25 @@ def test_asked_to_end_a_run_says_so_and_leaves_nothing_behind(
     assert json.loads((output / "progress.json").read_text())["state"] == "stopped"
     assert not (output / "_work/lease.json").exists()
     assert not (output / "_SUCCESS").exists()
+
+
+@pytest.mark.parametrize("seconds", [0.2, 3.0])
+def test_asked_to_end_while_ray_starts_a_run_says_so_and_leaves_no_process(
+    many: Path, tmp_path: Path, seconds: float
+) -> None:
+    output, said = tmp_path / "out", tmp_path / "said"
+    run = annotating(many, output, said)
+    wait_for(lambda: "starting Ray" in said.read_text(), run)
+    time.sleep(seconds)
+    run.send_signal(signal.SIGTERM)
+    started = [process.pid for process in psutil.Process(run.pid).children(recursive=True)]
+    assert run.wait(timeout=60) == 143
+    lines = said.read_text().splitlines()
+    assert lines[-1] == "featherface: stopped; the same command goes on from here"
+    assert not any("Traceback" in line for line in lines)
+    assert json.loads((output / "progress.json").read_text())["state"] == "stopped"
+    assert not (output / "_work/lease.json").exists()
+    deadline = time.monotonic() + 30
+    while any(alive(pid) for pid in started):
+        assert time.monotonic() < deadline, "Ray outlived its driver"
+        time.sleep(0.1)
