@@ -39,6 +39,8 @@ __all__ = ["COMMAND_GROUP", "main"]
 COMMAND_GROUP: Final = "featherface.commands"
 
 _OK, _FAILED, _USAGE = 0, 1, 2
+# as shells count: 128 and the signal
+_STOPPED: Final = 130
 _STDIN: Final = Path("-")
 
 
@@ -53,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 for success, 1 if something failed, 2 for a usage or configuration error.
+        0 for success, 1 if something failed, 2 for a usage or configuration error, 130 after Ctrl-C.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     wanted = next((argument for argument in arguments if not argument.startswith("-")), None)
@@ -77,6 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"featherface: error: this command needs {error.name}; {_how(extra)}", file=sys.stderr)
         return _USAGE
+    except KeyboardInterrupt:
+        print("featherface: stopped", file=sys.stderr)
+        return _STOPPED
     except BrokenPipeError:
         # Whoever reads us has had enough, as `head` does. Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -129,7 +134,8 @@ def _add_detect(subparsers: Any) -> None:
         "detect",
         help="find the faces of photos and print them as JSON",
         description="Find the faces of photos and print one JSON document. A photo that cannot be used gets "
-        "an error in its place; the exit code is then 1.",
+        "an error in its place; the exit code is then 1. After Ctrl-C it is 130, and the photos so far are "
+        "printed.",
     )
     parser.add_argument(
         "photos", nargs="+", type=Path, metavar="PHOTO", help="JPEG, PNG, BMP or WebP; - reads standard input"
@@ -174,10 +180,20 @@ def _detect(arguments: argparse.Namespace) -> int:
             raise ConfigurationError(f"{option} needs a folder to write to; {folder} is a file")
     detector = Detector.load(settings=settings)
     info = detector.info
-    answers = [_detect_one(detector, path, arguments.draw, arguments.blur) for path in arguments.photos]
+    answers: list[dict[str, Any]] = []
+    stopped = False
+    try:
+        for path in arguments.photos:
+            answers.append(_detect_one(detector, path, arguments.draw, arguments.blur))
+    except KeyboardInterrupt:
+        # what is known by now took time, and is whole
+        stopped = True
     model = {"model": info.model, "version": info.version, "sha256": info.sha256, "provider": info.provider}
     json.dump({"model": model, "photos": answers}, sys.stdout, indent=2)
     print()
+    if stopped:
+        print(f"featherface: stopped after {len(answers)} of {len(arguments.photos)} photos", file=sys.stderr)
+        return _STOPPED
     return _FAILED if any("error" in answer for answer in answers) else _OK
 
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -134,6 +137,44 @@ def test_detect_blurs(run: Run, photo: Path, tmp_path: Path) -> None:
         assert (picture.format, picture.size) == ("JPEG", (200, 150))
 
 
+def heed_ctrl_c() -> None:
+    # what a shell starts in the background ignores it, and so do the children
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def test_detect_interrupted_prints_what_it_has(photo: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    process = subprocess.Popen(
+        [*PROGRAM, "detect", str(photo), str(pipe), str(photo)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_ctrl_c,
+    )
+    writer = when_read(pipe, process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    os.close(writer)
+    assert process.returncode == 130
+    assert err == "featherface: stopped after 1 of 3 photos\n"
+    (answer,) = json.loads(out)["photos"]
+    assert answer["path"] == str(photo)
+    assert "detections" in answer
+
+
+def when_read(pipe: Path, process: subprocess.Popen[str]) -> int:
+    """Open a pipe for writing as soon as somebody reads it: the second photo's turn has come."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
 def test_detect_by_profile(run: Run, photo: Path, tmp_path: Path) -> None:
     profile = tmp_path / "mine.yaml"
     profile.write_text("model: v1\ninput_size: 320\n")
@@ -196,7 +237,7 @@ def test_validate_what_is_not_listed(arguments: tuple[str, ...], run: Run) -> No
 
 @pytest.fixture
 def plugged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Three commands: one works, one lacks a dependency, one is not where its entry point says."""
+    """Commands that work, are interrupted, lack a dependency, or are not where their entry points say."""
     (tmp_path / "plugin_good.py").write_text(
         "def command(subparsers):\n"
         "    parser = subparsers.add_parser('good')\n"
@@ -210,8 +251,15 @@ def plugged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         "def command(subparsers):\n"
         "    subparsers.add_parser('late').set_defaults(func=run, extra='bulk')\n"
     )
+    (tmp_path / "plugin_interrupted.py").write_text(
+        "def run(arguments):\n"
+        "    raise KeyboardInterrupt\n"
+        "def command(subparsers):\n"
+        "    subparsers.add_parser('interrupted').set_defaults(func=run)\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     entries = [
+        EntryPoint("interrupted", "plugin_interrupted:command", cli.COMMAND_GROUP),
         EntryPoint("late", "plugin_late:command", cli.COMMAND_GROUP),
         EntryPoint("good", "plugin_good:command", cli.COMMAND_GROUP),
         EntryPoint("lacking", "plugin_lacking:command", cli.COMMAND_GROUP),
@@ -237,6 +285,10 @@ def test_a_command_that_lacks_its_extra_says_how_to_install_it(run: Run, plugged
     code, _, err = run("late")
     assert code == 2
     assert "needs a_package_that_is_not_installed; install FeatherFace with it: pip install '.[bulk]'" in err
+
+
+def test_a_command_that_is_interrupted_says_so_in_a_line(run: Run, plugged: Path) -> None:
+    assert run("interrupted") == (130, "", "featherface: stopped\n")
 
 
 def test_a_reader_that_leaves_early_gets_no_traceback(photo: Path) -> None:
