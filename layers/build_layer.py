@@ -119,7 +119,7 @@ def install(uv: str, platform: str, folder: Path, runtime: str) -> None:
 
 def add_inference(folder: Path) -> None:
     """Add the inference package with its models and profiles; training checkpoints and papers stay behind."""
-    ignore = shutil.ignore_patterns("__pycache__", "cli.py", "drawing.py")
+    ignore = shutil.ignore_patterns("__pycache__", "cli.py", "detecting.py", "drawing.py")
     shutil.copytree(ROOT / "layers/inference/featherface", folder / "featherface", ignore=ignore)
     # as JSON, so that no cold start imports a YAML parser
     for profile in (folder / "featherface/profiles").glob("*.yaml"):

@@ -161,30 +161,28 @@ def identify(
     ModelManifestError
         There is no such file in the manifest, or more than one.
     """
-    named = [
-        (package.key, kind)
+    listed = [
+        (package.key, kind, file.path.name)
         for package in manifest.models.values()
         for kind, file in package.files.items()
         if kind != "checkpoint"
-        and (file.path.name == path.name or None not in (model, precision))
-        and model in (None, package.key)
-        and precision in (None, kind)
     ]
-    if len(named) != 1:
-        files = ", ".join(
-            sorted(
-                file.path.name
-                for package in manifest.models.values()
-                for kind, file in package.files.items()
-                if kind != "checkpoint"
-            )
-        )
+    called = [(key, kind) for key, kind, name in listed if name == path.name]
+    meant = [(key, kind) for key, kind, _ in listed] if None not in (model, precision) else called
+    named = [(key, kind) for key, kind in meant if model in (None, key) and precision in (None, kind)]
+    if len(named) == 1:
+        key, kind = named[0]
+        return manifest.package(key), kind
+    if len(called) == 1 and None in (model, precision):
         raise ModelManifestError(
-            f"the manifest in {manifest.folder} lists no model file {path.name!r}; it lists "
-            f"{files or 'none'}. Name the model and the precision if the file was renamed"
+            f"{path} is by its name {called[0][0]} {called[0][1]}, not {model or precision}; give both the "
+            "model and the precision if the file was renamed"
         )
-    key, kind = named[0]
-    return manifest.package(key), kind
+    names = ", ".join(sorted(name for _, _, name in listed)) or "none"
+    raise ModelManifestError(
+        f"the manifest in {manifest.folder} lists no model file {path.name!r}; it lists {names}. Name the "
+        "model and the precision if the file was renamed"
+    )
 
 
 def load_validated(manifest: Manifest, model: str, precision: str) -> ValidatedModel:
@@ -193,15 +191,18 @@ def load_validated(manifest: Manifest, model: str, precision: str) -> ValidatedM
     return _validate(package.file(precision).path, package, precision)
 
 
-def check_model(data: bytes, package: ModelPackage, precision: str) -> Iterator[Check]:
+def check_model(
+    data: bytes, package: ModelPackage, precision: str, *, path: Path | None = None
+) -> Iterator[Check]:
     """Prove one thing after the other; the first that fails raises as `validate_deployment_model`.
 
+    `path` is where the data come from, for the messages; the manifest's place of the file if omitted.
     A quantised file has no canonical parameter count or graph: its size and hash are compared, and that the
     manifest derives it from the very fp32 file that it lists.
     """
     file = package.file(precision)
-    yield _check_size(data, file)
-    yield _check_hash(data, file)
+    yield _check_size(data, file, path or file.path)
+    yield _check_hash(data, file, path or file.path)
     if precision != "fp32":
         yield _check_origin(package, precision)
         return
@@ -220,25 +221,23 @@ def read_model(path: Path) -> bytes:
 
 def _validate(path: Path, package: ModelPackage, precision: str) -> ValidatedModel:
     data = read_model(path)
-    checks = tuple(check_model(data, package, precision))
+    checks = tuple(check_model(data, package, precision, path=path))
     return ValidatedModel(data, package, precision, package.file(precision).sha256, checks)
 
 
-def _check_size(data: bytes, file: ModelFile) -> Check:
+def _check_size(data: bytes, file: ModelFile, path: Path) -> Check:
     if len(data) != file.bytes:
         raise ModelHashError(
-            f"{file.path.name} has {len(data):,} bytes, the manifest says {file.bytes:,}; "
-            "restore the published file"
+            f"{path} has {len(data):,} bytes, the manifest says {file.bytes:,}; restore the published file"
         )
     return Check("size", f"{len(data):,} bytes")
 
 
-def _check_hash(data: bytes, file: ModelFile) -> Check:
+def _check_hash(data: bytes, file: ModelFile, path: Path) -> Check:
     digest = hashlib.sha256(data).hexdigest()
     if digest != file.sha256:
         raise ModelHashError(
-            f"{file.path.name} has SHA-256 {digest}, the manifest says {file.sha256}; "
-            "restore the published file"
+            f"{path} has SHA-256 {digest}, the manifest says {file.sha256}; restore the published file"
         )
     return Check("SHA-256", digest)
 

@@ -56,6 +56,7 @@ def test_detect_prints_one_document(run: Run, photo: Path) -> None:
     settings = Settings(device="cpu", confidence_threshold=0.001, max_detections=3)
     expected = Detector.load(settings=settings).detect(photo.read_bytes())
     assert document["model"]["model"] == "nano"
+    assert document["model"]["precision"] == "fp32"
     assert document["photos"] == [{"path": str(photo), "detections": expected.to_dict()}] * 2
     assert Detections.from_dict(document["photos"][0]["detections"]).width == 200
 
@@ -125,6 +126,21 @@ def test_detect_sends_folders_where_they_belong(run: Run, tmp_path: Path) -> Non
     (answer,) = json.loads(out)["photos"]
     assert answer["error"]["code"] == "file"
     assert "featherface annotate" in answer["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("address", "other"),
+    [("https://example.com/a.jpg", None), ("s3://bucket/a.jpg", "`featherface annotate`")],
+)
+def test_detect_says_what_to_do_with_an_address(run: Run, address: str, other: str | None) -> None:
+    code, out, _ = run("detect", address)
+    assert code == 1
+    (answer,) = json.loads(out)["photos"]
+    assert answer["path"] == address
+    assert answer["error"]["code"] == "file"
+    message = answer["error"]["message"]
+    assert message.startswith(f"{address} is an address, and detect reads files: download it first")
+    assert other is None or other in message
 
 
 def test_detect_blurs(run: Run, photo: Path, tmp_path: Path) -> None:
@@ -225,11 +241,51 @@ def test_a_checkpoint_is_no_file_to_validate(run: Run, manifest: Manifest) -> No
     assert path.name not in listed
 
 
-@pytest.mark.parametrize("arguments", [("other.onnx",), ("--model", "big")])
-def test_validate_what_is_not_listed(arguments: tuple[str, ...], run: Run) -> None:
-    code, out, err = run("validate", *arguments)
+def test_validate_what_is_not_there_says_so(run: Run, manifest: Manifest) -> None:
+    for name in ("other.onnx", manifest.package("nano").file("fp32").path.name):
+        code, out, err = run("validate", name)
+        assert (code, out) == (1, "")
+        assert "cannot be read" in err
+        assert "[model_manifest]" in err
+
+
+def test_validate_what_is_not_listed(run: Run, tmp_path: Path) -> None:
+    other = tmp_path / "other.onnx"
+    other.write_bytes(b"a network")
+    code, out, err = run("validate", other)
     assert (code, out) == (1, "")
+    assert "lists no model file 'other.onnx'; it lists featherface_nano.onnx" in err
     assert "[model_manifest]" in err
+
+
+@pytest.mark.parametrize("path", [(), ("other.onnx",)])
+@pytest.mark.parametrize(
+    ("option", "value", "known"), [("--model", "big", "nano, v1"), ("--precision", "fp64", "fp32, int8")]
+)
+def test_validate_refuses_an_unknown_model_as_detect_does(
+    path: tuple[str, ...], option: str, value: str, known: str, run: Run
+) -> None:
+    code, out, err = run("validate", *path, option, value)
+    assert (code, out) == (2, "")
+    assert f"must be one of {known}; got '{value}' [configuration]" in err
+
+
+@pytest.mark.parametrize(("option", "value"), [("--model", "v1"), ("--precision", "int8")])
+def test_validate_another_file_than_its_name_says(
+    option: str, value: str, run: Run, manifest: Manifest
+) -> None:
+    path = manifest.package("nano").file("fp32").path
+    code, out, err = run("validate", path, option, value)
+    assert (code, out) == (1, "")
+    assert f"{path} is by its name nano fp32, not {value}; give both" in err
+
+
+def test_validate_names_the_file_that_it_was_given(run: Run, manifest: Manifest, tmp_path: Path) -> None:
+    short = tmp_path / "anything.onnx"
+    short.write_bytes(b"a network")
+    code, out, _ = run("validate", short, "--model", "nano", "--precision", "fp32")
+    assert code == 1
+    assert f"FAIL  {short} has 9 bytes, the manifest says" in out
 
 
 # ---------------------------------------------------------------- other packages' commands
@@ -289,6 +345,20 @@ def test_a_command_that_lacks_its_extra_says_how_to_install_it(run: Run, plugged
 
 def test_a_command_that_is_interrupted_says_so_in_a_line(run: Run, plugged: Path) -> None:
     assert run("interrupted") == (130, "", "featherface: stopped\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("annotate", "'.[batch]'"), ("evaluate", "'.[evaluation]'"), ("benchmark", ". in the folder")],
+)
+def test_a_command_of_ours_that_cannot_be_loaded_names_an_extra_that_exists(
+    run: Run, plugged: Path, monkeypatch: pytest.MonkeyPatch, name: str, hint: str
+) -> None:
+    entry = EntryPoint(name, "plugin_lacking:command", cli.COMMAND_GROUP)
+    monkeypatch.setattr(cli, "entry_points", lambda group: [entry])
+    code, _, err = run(name)
+    assert code == 2
+    assert f"pip install {hint}" in err
 
 
 def test_a_reader_that_leaves_early_gets_no_traceback(photo: Path) -> None:
