@@ -46,6 +46,11 @@ def open_source(text: str, options: S3Options) -> Source:
         return (
             ManifestSource(text, options) if ManifestSource.kind(text) else PrefixSource.parse(text, options)
         )
+    if "://" in text:
+        raise SourceError(
+            "the source must be a folder, s3://bucket/prefix, or a manifest in one of them; got "
+            f"{text}. Copy its photos to one of those"
+        )
     try:
         path = Path(text).expanduser().absolute()
         mode = path.stat().st_mode

@@ -141,6 +141,9 @@ def columnar_rows(file: IO[bytes], place: str, kind: str, wanted: frozenset[str]
             yield from batch.to_pylist()
     except pa.ArrowInvalid as error:
         raise SourceError(f"{place} is not a {kind} file: {error}") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        # Bytes that were damaged on the way: compressed data and footers are OSErrors, texts are ValueErrors.
+        raise SourceError(f"{place} cannot be read to its end as {kind}: {error}") from error
 
 
 def _batches(file: IO[bytes], kind: str, wanted: frozenset[str]) -> Iterator[Any]:

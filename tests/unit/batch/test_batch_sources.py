@@ -1,14 +1,17 @@
 import gzip
+import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import orc, parquet
 
 from featherface import ImageTooLargeError, UnsupportedFormatError
 from featherface_batch.errors import SourceError, UsageError
@@ -18,6 +21,7 @@ from featherface_batch.plan import plan_photos, read_part
 from featherface_batch.records import Photo
 from featherface_batch.s3 import S3Address, S3Options
 from featherface_batch.sources import FolderSource, LimitedSource, PrefixSource, open_source, prefix
+from featherface_batch.sources.reading import columnar_rows
 from featherface_batch.storage import LocalStorage
 
 JPEG = b"\xff\xd8\xff"
@@ -159,6 +163,31 @@ def test_a_manifest_that_cannot_be_read_is_named_with_the_reason(
     source = open_source(str(tmp_path / name), S3Options())
     with pytest.raises(SourceError, match=reason):
         list(source.photos(""))
+
+
+@pytest.mark.parametrize(("kind", "write"), [("parquet", parquet.write_table), ("orc", orc.write_table)])
+def test_damage_anywhere_in_a_columnar_listing_is_told_with_its_name(
+    kind: str, write: Callable[[pa.Table, io.BytesIO], None]
+) -> None:
+    places = [f"s3://bucket/é/{number:06d}.jpg" for number in range(2000)]
+    whole = io.BytesIO()
+    write(pa.table({"location": places}), whole)
+    said = []
+    for position in [*range(4, 2000, 97), *range(len(whole.getvalue()) - 400, len(whole.getvalue()))]:
+        damaged = bytearray(whole.getvalue())
+        damaged[position] ^= 0xA5
+        try:
+            list(columnar_rows(io.BytesIO(damaged), f"list.{kind}", kind, frozenset({"location"})))
+        except SourceError as error:
+            said.append(str(error))
+    assert len(said) > 50
+    assert all(f"list.{kind}" in message for message in said)
+
+
+@pytest.mark.parametrize("place", ["https://example.com/photos", "gs://bucket/photos"])
+def test_an_address_that_is_not_s3_s_is_refused_with_what_is_read(place: str) -> None:
+    with pytest.raises(SourceError, match=f"a folder, s3://bucket/prefix, or a manifest .*; got {place}"):
+        open_source(place, S3Options())
 
 
 @pytest.mark.parametrize("size", ["9" * 20, "9" * 4000, "-1", '"many"', "null", "1.5"])
