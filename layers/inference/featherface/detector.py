@@ -164,11 +164,13 @@ class Detector:
         Parameters
         ----------
         data : bytes
-            JPEG, PNG, BMP or WebP.
+            Of a JPEG, PNG, BMP or WebP: `Path.read_bytes`. Pixels as an array are not taken.
         options : DetectOptions, optional
 
         Raises
         ------
+        InputTypeError
+            The data are no bytes, but a path, an open file or pixels, say.
         ImageError
             The photo cannot be used.
         ProviderError
@@ -184,6 +186,7 @@ class Detector:
         Parameters
         ----------
         photos : sequence of bytes
+            Each as in `detect`.
         options : DetectOptions, optional
 
         Returns
@@ -193,6 +196,8 @@ class Detector:
 
         Raises
         ------
+        InputTypeError
+            One of the photos is no bytes.
         ProviderError
             The execution provider failed.
         """
@@ -226,6 +231,8 @@ class Detector:
 
         Raises
         ------
+        InputTypeError
+            The data are no bytes.
         ImageError
             The photo cannot be used.
         """

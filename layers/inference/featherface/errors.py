@@ -13,6 +13,7 @@
     │   ├── ParameterCountError      model_parameters     not the published number of trainable parameters
     │   └── ModelStructureError      model_structure      not the published architecture
     ├── ConfigurationError           configuration        a setting is unknown, mistyped or out of range
+    ├── InputTypeError               input_type           the caller gave something else than a file's bytes
     └── ProviderError                provider             a required execution provider is missing or failed
 
 The right column of names is each class's ``code``: a stable string for records, metrics and API answers,
@@ -29,6 +30,7 @@ __all__ = [
     "FeatherFaceError",
     "ImageError",
     "ImageTooLargeError",
+    "InputTypeError",
     "ModelHashError",
     "ModelIntegrityError",
     "ModelManifestError",
@@ -104,6 +106,12 @@ class ConfigurationError(FeatherFaceError):
     """A setting is unknown, has the wrong type or is out of range."""
 
     code = "configuration"
+
+
+class InputTypeError(FeatherFaceError, TypeError):
+    """A photo was given as something else than the bytes of its file."""
+
+    code = "input_type"
 
 
 class ProviderError(FeatherFaceError):

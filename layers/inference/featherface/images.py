@@ -24,11 +24,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from featherface.containers import check_scans, sniff
-from featherface.errors import ImageError, ImageTooLargeError, UnreadableImageError
+from featherface.errors import ImageError, ImageTooLargeError, InputTypeError, UnreadableImageError
 
 if TYPE_CHECKING:
     from PIL import ImageFile
@@ -112,10 +111,6 @@ class DecodedImage(NamedTuple):
     width: int
     height: int
 
-    def to_bgr(self) -> npt.NDArray[np.uint8]:
-        """Return the pixels as a contiguous uint8 array (rows, columns, 3) in the order blue, green, red."""
-        return np.ascontiguousarray(np.asarray(self.image)[:, :, ::-1])
-
 
 def decode(
     data: bytes | bytearray | memoryview,
@@ -128,7 +123,7 @@ def decode(
     Parameters
     ----------
     data : bytes-like
-        The encoded photo: JPEG, PNG, BMP or WebP.
+        The encoded photo: JPEG, PNG, BMP or WebP. Arrays of pixels are not taken.
     limits : ImageLimits, optional
         Checked before decoding; the defaults of `ImageLimits` if omitted.
     long_side : int, optional
@@ -141,6 +136,8 @@ def decode(
 
     Raises
     ------
+    InputTypeError
+        The data are no bytes.
     UnreadableImageError
         The data are empty, truncated or corrupt.
     UnsupportedFormatError
@@ -149,6 +146,7 @@ def decode(
         There are more bytes or pixels than the limits allow.
     """
     limits = limits or ImageLimits()
+    _check_bytes(data)
     if len(data) > limits.max_bytes:
         raise ImageTooLargeError(
             f"the photo has {len(data):,} bytes; at most {limits.max_bytes:,} are accepted"
@@ -189,6 +187,22 @@ def decode(
     return DecodedImage(image, region, width, height)
 
 
+def _check_bytes(data: object) -> None:
+    try:
+        with memoryview(data) as view:  # type: ignore[arg-type]
+            shape, item = view.shape or (), view.itemsize
+    except TypeError:
+        raise InputTypeError(
+            f"a photo is given as the bytes of its file; got {type(data).__name__}. "
+            "Read them first: Path('photo.jpg').read_bytes()"
+        ) from None
+    if len(shape) != 1 or item != 1:
+        raise InputTypeError(
+            f"a photo is given as the bytes of its file; got {type(data).__name__} of shape {shape}. "
+            "Pixels are not taken: encode them first, say as PNG"
+        )
+
+
 def _open(kind: str, stream: io.BytesIO) -> ImageFile.ImageFile:
     # Not Image.open, which imports the plugins of formats that are not read here: five at its first photo,
     # all forty at its first WebP.
@@ -203,9 +217,14 @@ def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
         raise ValueError(f"the header gives a size of {width} x {height}")
     allowed = min(limits.max_pixels, PILLOW_PIXEL_LIMIT)
     if width * height > allowed:
+        raised = (
+            ""
+            if allowed == PILLOW_PIXEL_LIMIT
+            else ", or raise max_image_pixels (FEATHERFACE_MAX_IMAGE_PIXELS)"
+        )
         raise ImageTooLargeError(
             f"the photo has {width} x {height} = {width * height:,} pixels; "
-            f"at most {allowed:,} are accepted. Scale it down first"
+            f"at most {allowed:,} are accepted. Scale it down first{raised}"
         )
 
 

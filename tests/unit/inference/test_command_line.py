@@ -169,6 +169,8 @@ def test_detect_interrupted_prints_what_it_has(photo: Path, tmp_path: Path) -> N
         preexec_fn=heed_ctrl_c,
     )
     writer = when_read(pipe, process)
+    # Python looks for signals when a read is interrupted, and not just before it begins.
+    time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     os.close(writer)

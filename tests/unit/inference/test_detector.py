@@ -16,6 +16,7 @@ from featherface import (
     DetectOptions,
     Detector,
     ImageError,
+    InputTypeError,
     ModelInfo,
     ProviderError,
     Settings,
@@ -44,6 +45,42 @@ def photos(scene: Callable[..., Image.Image], encode: Encode) -> list[bytes]:
         encode(scene(2000, 900, 4), "JPEG", 3),
         encode(scene(640, 480, 5), "BMP"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "came", "remedy"),
+    [
+        ("name", "got str", r"Path\('photo.jpg'\).read_bytes\(\)"),
+        ("path", "got PosixPath", r"Path\('photo.jpg'\).read_bytes\(\)"),
+        ("file", "got BufferedReader", r"Path\('photo.jpg'\).read_bytes\(\)"),
+        ("picture", "got JpegImageFile", r"Path\('photo.jpg'\).read_bytes\(\)"),
+        ("nothing", "got NoneType", r"Path\('photo.jpg'\).read_bytes\(\)"),
+        ("pixels", r"got ndarray of shape \(30, 40, 3\)", "encode them first"),
+        ("floats", r"got ndarray of shape \(30,\)", "encode them first"),
+    ],
+)
+def test_what_is_no_bytes_is_refused_with_what_to_do(
+    kind: str, came: str, remedy: str, spot_detector: MakeDetector, tmp_path: Path
+) -> None:
+    path = tmp_path / "photo.jpg"
+    Image.new("RGB", (40, 30)).save(path)
+    detector = spot_detector()
+    with path.open("rb") as file, Image.open(path) as picture:
+        pixels = np.asarray(picture)
+        things = {"name": str(path), "path": path, "file": file, "picture": picture, "nothing": None}
+        things |= {"pixels": pixels, "floats": np.zeros(30)}
+        for call in (detector.detect, detector.prepare, lambda given: detector.detect_batch([given])):
+            with pytest.raises(InputTypeError, match=f"bytes of its file; {came}.*{remedy}") as caught:
+                call(things[kind])
+            assert isinstance(caught.value, TypeError)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, lambda data: np.frombuffer(data, np.uint8)])
+def test_any_bytes_are_taken(
+    kind: Callable[[bytes], bytes], spot_detector: MakeDetector, photos: list[bytes]
+) -> None:
+    detector = spot_detector()
+    assert detector.detect(kind(photos[0])) == detector.detect(photos[0])
 
 
 # ---------------------------------------------------------------- the published models
