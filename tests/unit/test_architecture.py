@@ -71,12 +71,21 @@ def test_third_party_imports_are_the_listed_ones(package: str) -> None:
     assert not broken
 
 
-def test_the_inference_package_s_modules_are_the_documented_ones() -> None:
+@pytest.mark.parametrize(
+    ("heading", "package"),
+    [
+        ("## The inference package", "featherface"),
+        ("## The bulk job", "featherface_batch"),
+        ("## The functions", "functions"),
+    ],
+)
+def test_a_package_s_modules_are_the_documented_ones(heading: str, package: str) -> None:
     text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-    section = text.partition("## The inference package")[2].partition("```")[2].partition("```")[0]
-    documented = set(re.findall(r"^(\w+\.py)", section, flags=re.MULTILINE))
-    found = {path.name for path in PACKAGES["featherface"].glob("*.py")} - {"__init__.py"}
-    assert found == documented
+    section = text.partition(f"{heading}\n")[2].partition("```")[2].partition("```")[0]
+    documented = re.findall(r"^([\w/]+\.py) +\S", section, flags=re.MULTILINE)
+    folder = PACKAGES[package]
+    found = {path.relative_to(folder).as_posix() for path in _sources(folder) if path.name != "__init__.py"}
+    assert sorted(documented) == sorted(found)
 
 
 def test_the_version_is_stated_once() -> None:

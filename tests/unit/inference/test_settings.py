@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,48 @@ OTHER = {
     "max_image_bytes": 1000,
     "max_image_pixels": 1000,
 }
+
+
+def documented() -> dict[str, tuple[str, str, str]]:
+    """Return range, default and variable of each setting as docs/architecture.md tells them."""
+    text = (Path(__file__).parents[3] / "docs/architecture.md").read_text(encoding="utf-8")
+    table = text.partition("### Settings\n")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines() if "| `" in row]
+    return {
+        name.strip("`"): (ranged, default.strip("`").replace(",", ""), variable.strip("`"))
+        for name, _, ranged, default, variable in rows
+    }
+
+
+def test_the_documented_settings_are_these_with_their_defaults_and_variables() -> None:
+    found = {name: (default, variable) for name, (_, default, variable) in documented().items()}
+    assert found == {
+        name: (str(value).lower(), f"FEATHERFACE_{name.upper()}")
+        for name, value in asdict(Settings()).items()
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_documented_ranges_hold_and_end_there(name: str) -> None:
+    ranged = documented()[name][0]
+    if "`" in ranged:
+        with pytest.raises(ConfigurationError) as caught:
+            Settings(**{name: "neither"})  # type: ignore[arg-type]
+        allowed = str(caught.value).partition(" must be ")[2].partition("; got")[0]
+        assert re.findall(r"\w+", allowed.replace("one of", "").replace(" or ", " ")) == re.findall(
+            r"\w+", ranged
+        )
+        return
+    kind = type(getattr(Settings(), name))
+    first, last = (
+        kind(number.replace(",", ""))
+        for number in re.findall(r"[\d,]+", ranged.partition(" in ")[0].replace("0 (none), ", ""))
+    )
+    for inside in (first, last):
+        assert getattr(Settings(**{name: inside}), name) == inside
+    for outside in (first - 1, last + 1):
+        with pytest.raises(ConfigurationError):
+            Settings(**{name: outside})
 
 
 def test_without_anything_the_defaults_hold() -> None:
