@@ -1,7 +1,15 @@
 import { detect, models, target } from "./api.js";
 import { draw } from "./picture.js";
 
-const SAMPLES = ["group.jpg", "astronaut.png", "sideways.jpg", "grace_hopper.jpg", "chelsea.png", "coffee.webp"];
+// what each shows, for those who do not see it
+const SAMPLES = {
+  "group.jpg": "a wall of two portraits in many sizes",
+  "astronaut.png": "a portrait of an astronaut",
+  "sideways.jpg": "a portrait stored sideways (EXIF)",
+  "grace_hopper.jpg": "a portrait of an officer",
+  "chelsea.png": "a cat, no face of a human",
+  "coffee.webp": "a cup of coffee, no face",
+};
 
 const by = (id) => document.getElementById(id);
 const picture = by("picture");
@@ -45,11 +53,31 @@ function row(face) {
   line.append(
     ...cells.map((text) => Object.assign(document.createElement("td"), { textContent: text })),
   );
-  // by mouse or by keyboard
-  line.tabIndex = 0;
+  // by mouse or by keyboard: the table is one stop, and the arrow keys go through its rows
+  line.tabIndex = -1;
   for (const name of ["mouseenter", "focus"]) line.addEventListener(name, () => show(face));
   for (const name of ["mouseleave", "blur"]) line.addEventListener(name, () => show());
   return line;
+}
+
+function rows() {
+  return [...by("faces").tBodies[0].rows];
+}
+
+// the row that Tab leads to
+function reach(line) {
+  for (const other of rows()) other.tabIndex = other === line ? 0 : -1;
+}
+
+function step(event) {
+  const all = rows();
+  const at = all.indexOf(document.activeElement);
+  const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: all.length - 1 }[event.key];
+  if (at < 0 || next === undefined) return;
+  event.preventDefault();
+  const line = all[Math.min(Math.max(next, 0), all.length - 1)];
+  reach(line);
+  line.focus();
 }
 
 function present({ faces, timings }) {
@@ -58,6 +86,7 @@ function present({ faces, timings }) {
   picture.setAttribute("aria-label", `${photo.name}: ${count.toLowerCase()}`);
   by("faces").hidden = faces.length === 0;
   by("faces").tBodies[0].replaceChildren(...faces.map(row));
+  reach(rows()[0]);
   by("actions").hidden = by("call").hidden = false;
   const place = new URL(target(options()), location.href);
   const name = photo.name.replaceAll("'", "'\\''");
@@ -71,6 +100,7 @@ async function search() {
   asked?.abort();
   asked = new AbortController();
   const current = photo;
+  tell("Searching");
   try {
     current.result = await detect(current.bytes, options(), asked.signal);
     present(current.result);
@@ -96,7 +126,6 @@ async function take(bytes, name) {
   by("invitation").hidden = Boolean(pixels);
   by("drop").classList.toggle("filled", Boolean(pixels));
   forget();
-  tell("Searching");
   show();
   await search();
 }
@@ -126,6 +155,7 @@ function listen() {
     by("least").value = Number(by("confidence").value).toFixed(2);
   });
   by("options").addEventListener("change", (event) => (event.target.name === "show" ? show() : search()));
+  by("faces").addEventListener("keydown", step);
   by("save").addEventListener("click", () => {
     picture.toBlob((blob) => {
       const link = document.createElement("a");
@@ -143,8 +173,8 @@ function listen() {
 }
 
 function offerSamples() {
-  for (const name of SAMPLES) {
-    const image = Object.assign(document.createElement("img"), { src: `photos/${name}`, alt: name, loading: "lazy" });
+  for (const [name, alt] of Object.entries(SAMPLES)) {
+    const image = Object.assign(document.createElement("img"), { src: `photos/${name}`, alt, loading: "lazy" });
     const button = Object.assign(document.createElement("button"), { type: "button", title: name });
     button.append(image);
     button.addEventListener("click", async () => take(await (await fetch(image.src)).blob(), name));

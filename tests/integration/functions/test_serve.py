@@ -135,3 +135,38 @@ def test_the_page_s_options_are_the_api_s() -> None:
     for value in map(int, re.findall(r'<option value="(\d+)"', page)):
         assert size["minimum"] <= value <= size["maximum"]
         assert value % size["multipleOf"] == 0
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of #rgb or #rrggbb (WCAG 2.2)."""
+    digits = colour.removeprefix("#")
+    digits = "".join(digit * 2 for digit in digits) if len(digits) == 3 else digits
+    channels = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_edges_of_controls_and_the_focus_can_be_seen(scheme: str) -> None:
+    """WCAG 2.2, 1.4.11: three to one against what is around them."""
+    style = (ROOT / "web/style.css").read_text()
+    light, dark = re.findall(r":root \{([^}]*)\}", style)
+    colours = dict(re.findall(r"--(\w+): (#\w+)", light if scheme == "light" else dark))
+    for foreground in ("edge", "accent"):
+        for background in ("paper", "card"):
+            pair = sorted((luminance(colours[foreground]), luminance(colours[background])))
+            assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 3, (foreground, background)
+    assert "outline: none" not in style
+    for control in ("#drop", "#samples button", "select", "#actions button"):
+        rules = re.findall(rf"^{re.escape(control)} \{{([^}}]*)\}}", style, flags=re.MULTILINE)
+        assert any("solid var(--edge)" in rule or "dashed var(--edge)" in rule for rule in rules), control
+
+
+def test_what_can_be_chosen_has_a_name_that_says_what_it_is() -> None:
+    page, script = ((ROOT / "web" / name).read_text() for name in ("index.html", "main.js"))
+    samples = dict(re.findall(r'^  "([\w.]+\.(?:jpg|png|webp))": "([^"]+)",$', script, flags=re.MULTILINE))
+    assert len(samples) == len(set(samples.values())) == 6
+    assert not [name for name, said in samples.items() if name in said]
+    assert samples["sideways.jpg"] == "a portrait stored sideways (EXIF)"
+    shown = re.findall(r'name="show" value="(\w+)"(?: checked)?> ([^<]+)<', page)
+    assert dict(shown)["landmarks"] == "boxes and landmarks"
