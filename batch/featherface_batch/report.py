@@ -105,7 +105,7 @@ def _numbers(manifest: Mapping[str, Any], statistics: Statistics) -> str:
             "–" if rate is None else f"{rate:,.1f}",
         ),
     ]
-    cells = "".join(f"<div><dd>{value}</dd><dt>{label}</dt></div>" for label, value in numbers)
+    cells = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in numbers)
     return f'<dl class="numbers">{cells}</dl>\n'
 
 
@@ -130,12 +130,17 @@ def _chart(title: str, histogram: Histogram, label: Callable[[float, float], str
     used = [index for index, count in enumerate(histogram.counts) if count]
     rows = "".join(
         f'<tr><th scope="row">{label(histogram.edges[index], histogram.edges[index + 1])}</th>'
-        f'<td><i style="width:{100 * histogram.counts[index] / most:.1f}%"></i></td>'
+        f"<td>{_bar(histogram.counts[index] / most)}</td>"
         f"<td>{histogram.counts[index]:,}</td></tr>"
         for index in (range(used[0], used[-1] + 1) if used else ())
     )
     body = rows or '<tr><td colspan="3">nothing to count</td></tr>'
     return f'<table class="bars"><caption>{title}</caption><tbody>{body}</tbody></table>'
+
+
+def _bar(part: float) -> str:
+    # the narrowest bar can be seen, so that there is none for nothing
+    return f'<i style="width:{100 * part:.1f}%"></i>' if part else ""
 
 
 def _gallery(sample: Sequence[Outcome], gallery: Gallery) -> str:

@@ -1,5 +1,6 @@
 import io
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html.parser import HTMLParser
@@ -118,6 +119,21 @@ def test_a_report_of_nothing_but_errors_is_whole(tmp_path: Path) -> None:
     assert "No photo with a face could be shown" in page.text
 
 
+def test_names_come_before_their_numbers_and_nothing_has_no_bar(tmp_path: Path) -> None:
+    statistics = Statistics()
+    few = Detections(160, 120, (Face(0.9, BOX, ONE_FACE.faces[0].landmarks),))
+    many = Detections(160, 120, few.faces * 4)
+    for name, found in (("a.jpg", Detections(160, 120)), ("b.jpg", many)):
+        statistics.add(Outcome.success(Photo(name, ""), found))
+    manifest = make_manifest(IDENTITY, ("jsonl",), statistics, idle(tmp_path))
+    page = render_report(manifest, statistics, Gallery(S3Options(), LIMITS, False)).decode()
+    numbers = page.partition('<dl class="numbers">')[2].partition("</dl>")[0]
+    assert re.fullmatch(r"(<div><dt>[^<]+</dt><dd>[^<]+</dd></div>){5}", numbers)
+    rows = re.findall(r"<td>(?:<i style=\"width:([\d.]+)%\"></i>)?</td><td>(\d+)</td>", page)
+    assert ("", "0") in rows
+    assert all((width == "") == (count == "0") for width, count in rows)
+
+
 def test_the_manifest_estimates_the_cost(tmp_path: Path) -> None:
     with frozen(0.0) as clock:
         meter = metered(tmp_path, clock, 1000, 36.0, Kind(4, 0.5))
@@ -174,7 +190,7 @@ def test_the_manifest_and_the_report_tell_of_all_starts(tmp_path: Path) -> None:
     assert (this["photos"], this["seconds"], this["photos_per_second"]) == (2, 4.0, 0.5)
     assert (this["workers"], this["cpus"], this["cpu_seconds"]) == (1, 1, 4.0)
     text = Outline(render_report(manifest, Statistics(), Gallery(S3Options(), LIMITS, False)).decode()).text
-    assert "25.1photos per second, over 2 starts" in text
+    assert "photos per second, over 2 starts25.1" in text
     assert "this start: photos per second" in text
 
 
