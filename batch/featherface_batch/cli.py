@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from featherface import load_settings
 from featherface_batch.errors import BatchError, OutputMismatchError, SourceError, UsageError
 from featherface_batch.stopping import Terminated, interrupted_by_sigterm
+
+if TYPE_CHECKING:
+    from featherface_batch.job import JobSummary
 
 __all__ = ["command"]
 
@@ -134,12 +137,24 @@ def _run(args: argparse.Namespace) -> int:
         print("featherface: stopped; the same command goes on from here", file=sys.stderr)
         # as shells count: 128 and the signal
         return 143 if isinstance(stop, Terminated) else 130
-    rate = summary.annotated / summary.seconds if summary.seconds else 0.0
-    print(
-        f"{summary.photos} photos: {summary.faces} faces, {summary.errors} errors. "
-        f"{summary.annotated} photos now, {rate:.1f} photos/s. Results: {summary.output}, see report.html"
-    )
+    print(_told(summary))
     return 0
+
+
+def _told(summary: JobSummary) -> str:
+    """Return a run's end in a line."""
+    from featherface_batch.records import counted
+
+    photos, faces = counted(summary.photos, "photo"), counted(summary.faces, "face")
+    if summary.annotated:
+        rate = summary.annotated / summary.seconds if summary.seconds else 0.0
+        now = f"{summary.annotated:,} of them annotated now, {rate:.1f} photos/s"
+    else:
+        now = "none was left to annotate, the formats are written anew"
+    return (
+        f"{photos}: {faces}, {counted(summary.errors, 'error')}; {now}. "
+        f"Results: {summary.output}, see report.html"
+    )
 
 
 def _config(args: argparse.Namespace) -> Any:

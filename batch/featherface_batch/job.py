@@ -218,8 +218,10 @@ def _run(
         plan = planner.list_here()
     if plan is not None and not plan.photos:
         raise _empty(source)
+    progress.doing("starting Ray" if config.address is None else "connecting to Ray")
     with ray_session(config.address, config.cpus):
         if plan is None:
+            progress.doing("listing")
             plan = planner.list_by_tasks()
         if not plan.photos:
             raise _empty(source)

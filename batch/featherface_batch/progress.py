@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from featherface_batch.errors import RunInUseError, SourceError, StorageError
-from featherface_batch.records import Tally
+from featherface_batch.records import Tally, counted
 from featherface_batch.storage import Storage
 
 __all__ = ["PROGRESS_NAME", "Progress"]
@@ -49,7 +49,7 @@ class Progress:
         self._storage = storage
         self._held = held
         self._every = every
-        self._state = "listing"
+        self._state = self._doing = "listing"
         self._total: int | None = None
         self._before = self._now = self._told = Tally()
         self._started = self._since = time.time()
@@ -68,6 +68,12 @@ class Progress:
         self._enter("listing")
         self._thread.start()
         return self
+
+    def doing(self, what: str) -> None:
+        """Say in the lines what the run does before photos are annotated; the file goes on to say listing."""
+        with self._lock:
+            self._doing = what
+            self._since = time.time()
 
     def running(self, total: int, before: Tally) -> None:
         """Say that photos are being annotated.
@@ -118,6 +124,7 @@ class Progress:
                 else:
                     _LOGGER.info("%s", self._line())
             self._state = state
+            self._doing = "writing the results" if state == "writing" else state
             self._since = time.time()
             if tell:
                 self._write()
@@ -157,12 +164,11 @@ class Progress:
 
     def _line(self) -> str:
         if self._state != "running":
-            doing = "writing the results" if self._state == "writing" else self._state
-            return f"{doing}, {time.time() - self._since:.0f} s so far"
+            return f"{self._doing}, {time.time() - self._since:.0f} s so far"
         now = self._snapshot()
         left = "unknown" if now["seconds_left"] is None else f"{now['seconds_left']} s"
         return (
-            f"{now['done']} of {now['photos']} photos, {now['errors']} errors, "
+            f"{now['done']} of {counted(self._total or 0, 'photo')}, {counted(self._now.errors, 'error')}, "
             f"{now['photos_per_second']} photos/s, time left {left}"
         )
 

@@ -12,7 +12,17 @@ from typing import Any, Final
 from featherface import Detections, FeatherFaceError
 from featherface_batch.errors import BatchError
 
-__all__ = ["Outcome", "Photo", "Tally", "is_text", "read_lines", "safe_path", "write_json", "write_lines"]
+__all__ = [
+    "Outcome",
+    "Photo",
+    "Tally",
+    "counted",
+    "is_text",
+    "read_lines",
+    "safe_path",
+    "write_json",
+    "write_lines",
+]
 
 # Bytes. File systems take 255 of a name, and outputs add suffixes of their own to a photo's.
 _LONGEST_PART: Final = 200
@@ -133,6 +143,11 @@ class Tally:
 
     def __sub__(self, other: Tally) -> Tally:
         return Tally(self.photos - other.photos, self.errors - other.errors, self.faces - other.faces)
+
+
+def counted(number: int, thing: str) -> str:
+    """Return a number with what it counts, for people: ``1 face``, ``1,200 faces``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def is_text(name: str) -> bool:

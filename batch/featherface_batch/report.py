@@ -14,7 +14,7 @@ from featherface import Detections, FeatherFaceError, ImageLimits
 from featherface_batch.errors import PhotoError
 from featherface_batch.fetch import fetch
 from featherface_batch.pictures import blurred, preview
-from featherface_batch.records import Outcome
+from featherface_batch.records import Outcome, counted
 from featherface_batch.s3 import S3Options
 from featherface_batch.statistics import Histogram, Statistics
 
@@ -149,8 +149,7 @@ def _gallery(sample: Sequence[Outcome], gallery: Gallery) -> str:
         picture = gallery.picture(outcome)
         if picture is None or outcome.detections is None:
             continue
-        count = len(outcome.detections["faces"])
-        found = f"{count} face{'' if count == 1 else 's'}"
+        found = counted(len(outcome.detections["faces"]), "face")
         key = escape(outcome.photo.key, quote=True)
         encoded = base64.b64encode(picture).decode()
         figures.append(

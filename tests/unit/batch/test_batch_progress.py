@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from featherface_batch.cli import _told
 from featherface_batch.errors import RunInUseError, SourceError, StorageError
+from featherface_batch.job import JobSummary
 from featherface_batch.progress import PROGRESS_NAME, Progress
 from featherface_batch.records import Tally
 from featherface_batch.storage import LocalStorage
@@ -88,6 +90,33 @@ def test_the_progress_moves_though_no_shard_ends(tmp_path: Path, caplog: pytest.
     lines = [record.message for record in caplog.records]
     for start in ("listing, ", "0 of 3 photos, 0 errors, ", "1 of 3 photos, 0 errors, ", "writing "):
         assert any(line.startswith(start) for line in lines), start
+
+
+def test_lines_say_what_the_run_waits_for_and_the_file_a_state_that_others_know(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = LocalStorage(tmp_path)
+    with caplog.at_level(logging.INFO), Progress(storage, every=0.05) as progress:
+        progress.doing("starting Ray")
+        eventually(lambda: any(record.message.startswith("starting Ray, 0 s") for record in caplog.records))
+        assert written(storage)["state"] == "listing"
+        progress.running(1, Tally())
+        progress.add(Tally(1, 1, 0))
+    assert caplog.records[-1].message.startswith("1 of 1 photo, 1 error, ")
+
+
+@pytest.mark.parametrize(
+    ("summary", "line"),
+    [
+        ((13, 4, 40, 13, 10.0), "13 photos: 40 faces, 4 errors; 13 of them annotated now, 1.3 photos/s."),
+        ((1, 1, 0, 1, 2.0), "1 photo: 0 faces, 1 error; 1 of them annotated now, 0.5 photos/s."),
+        ((1200, 0, 1, 0, 0.0), "1,200 photos: 1 face, 0 errors; none was left to annotate, "),
+    ],
+)
+def test_the_last_line_tells_the_run_from_this_start(
+    summary: tuple[int, int, int, int, float], line: str
+) -> None:
+    assert _told(JobSummary("faces", *summary)).startswith(line)
 
 
 def test_whoever_has_lost_the_run_leaves_its_file_alone(tmp_path: Path) -> None:
