@@ -34,16 +34,35 @@ def command(subparsers: Any) -> None:
 
 
 def _photo(path: Path) -> bytes:
-    """Return a photo's bytes; raises ValueError if it is none."""
-    from featherface import ImageError, Settings
+    """Return a photo's bytes; raises the package's errors if it is none, with its name."""
+    from featherface import ConfigurationError, ImageError, Settings
     from featherface.images import decode
 
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror or error}") from error
     try:
         decode(data, limits=Settings().image_limits)
     except ImageError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {error}") from error
     return data
+
+
+def _check(args: argparse.Namespace) -> None:
+    from featherface import ConfigurationError
+
+    if args.size < 128 or args.size % 128:
+        raise ConfigurationError(f"--size must be a multiple of 128, for an input of 4:3; got {args.size}")
+    for name in ("rounds", "threads"):
+        if getattr(args, name) < 1:
+            raise ConfigurationError(f"--{name} must be at least 1; got {getattr(args, name)}")
+
+
+def _refused(error: Exception) -> int:
+    """Say in the form of every command what cannot be measured."""
+    print(f"featherface: error: {error} [{getattr(error, 'code', 'configuration')}]", file=sys.stderr)
+    return 2
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,14 +72,9 @@ def run(args: argparse.Namespace) -> int:
     from .inference import made_photo, network_contest, photo_stages
 
     models = args.model or ["nano", "v1"]
-    if args.size < 128 or args.size % 128:
-        print("featherface benchmark: --size must be a multiple of 128, for an input of 4:3", file=sys.stderr)
-        return 2
-    if args.rounds < 1:
-        print(f"featherface benchmark: --rounds must be at least 1; got {args.rounds}", file=sys.stderr)
-        return 2
     shape = (args.size * 3 // 4, args.size)
     try:
+        _check(args)
         photos = [_photo(path) for path in args.photos] or [made_photo()]
         contest = network_contest(models, args.peer, shape=shape, threads=args.threads, rounds=args.rounds)
         rounds = max(2, args.rounds // 3)
@@ -68,8 +82,7 @@ def run(args: argparse.Namespace) -> int:
             models, photos, size=args.size, threads=args.threads, rounds=rounds, mirror=args.mirror
         )
     except (FeatherFaceError, OSError, ValueError) as error:
-        print(f"featherface benchmark: {error}", file=sys.stderr)
-        return 2
+        return _refused(error)
     threads = f"{args.threads} thread{'s' if args.threads > 1 else ''}"
     print(f"{date.today()}, {platform.machine()}, Python {platform.python_version()}, {threads}")
     print(f"\nnetwork alone at {shape[1]}x{shape[0]}, median of {args.rounds} interleaved runs")

@@ -10,22 +10,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featherface.runtime import usable_cpus
+from featherface_benchmarks.batch.arguments import (
+    contestants,
+    folder_of_photos,
+    number_above,
+    photos_of,
+    whole_number,
+)
 from featherface_benchmarks.batch.goals import Goal
 
 if TYPE_CHECKING:
     from featherface_benchmarks.batch.turns import Turns
 
 
-def _photos(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
 def _speed(args: argparse.Namespace) -> list[Goal]:
     from featherface_benchmarks.batch.goals import speed_goals
 
-    photos = _photos(args.folder)
+    photos = photos_of(args.folder)
     print(f"{args.count} photos ({_repeated(photos, args.count)}), {args.cpus} CPU(s)")
-    return speed_goals(_by_turns(photos, args.only.split(","), args), args.cpus)
+    return speed_goals(_by_turns(photos, args.only, args), args.cpus)
 
 
 def _by_turns(photos: list[Path], names: Sequence[str], args: argparse.Namespace) -> dict[str, Turns]:
@@ -50,7 +53,7 @@ def _large(args: argparse.Namespace) -> list[Goal]:
     from featherface_benchmarks.batch.large_photos import accuracy, enlarged
 
     with tempfile.TemporaryDirectory() as folder:
-        photos = enlarged(_photos(args.folder)[: args.different], Path(folder, "large"))
+        photos = enlarged(photos_of(args.folder)[: args.different], Path(folder, "large"))
         size = sum(photo.stat().st_size for photo in photos) / len(photos)
         print(
             f"{args.count} photos of 12 megapixels ({_repeated(photos, args.count)}), {size / 1e6:.1f} MB "
@@ -70,7 +73,7 @@ def _delay(args: argparse.Namespace) -> list[Goal]:
     from featherface_benchmarks.batch.delay import compare_delays
     from featherface_benchmarks.batch.goals import delay_goal
 
-    photos = _photos(args.folder)
+    photos = photos_of(args.folder)
     print(
         f"{args.count} photos in S3 ({_repeated(photos, args.count)}), {args.cpus} CPU(s), "
         f"{args.milliseconds:g} ms more on each request"
@@ -116,8 +119,14 @@ def _sinks(args: argparse.Namespace) -> list[Goal]:
     return []
 
 
-def main() -> None:
-    """Run one benchmark."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one benchmark.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The process's arguments if omitted.
+    """
     parser = argparse.ArgumentParser(prog="python -m featherface_benchmarks.batch", description=__doc__)
     what = parser.add_subparsers(required=True, metavar="WHAT")
 
@@ -128,34 +137,61 @@ def main() -> None:
 
     def add_run(name: str, run: Callable[[argparse.Namespace], list[Goal]], text: str, count: int) -> Any:
         sub = add(name, run, text)
-        sub.add_argument("folder", type=Path, help="photos; used again and again if there are too few")
-        sub.add_argument("--count", type=int, default=count, help="photos of a run (default %(default)s)")
-        sub.add_argument("--cpus", type=int, default=usable_cpus(), help="(default: all usable)")
+        sub.add_argument(
+            "folder", type=folder_of_photos, help="photos; used again and again if there are too few"
+        )
+        sub.add_argument(
+            "--count", type=whole_number, default=count, help="photos of a run (default %(default)s)"
+        )
+        sub.add_argument("--cpus", type=whole_number, default=usable_cpus(), help="(default: all usable)")
         return sub
 
     def add_turns(sub: argparse.ArgumentParser, few: int, turn: float) -> None:
-        sub.add_argument("--few", type=int, default=few, help="photos before the turns begin (%(default)s)")
-        sub.add_argument("--turn", type=float, default=turn, help="seconds (default %(default)s)")
+        sub.add_argument(
+            "--few", type=whole_number, default=few, help="photos before the turns begin (%(default)s)"
+        )
+        sub.add_argument("--turn", type=number_above(0), default=turn, help="seconds (default %(default)s)")
 
     speed = add_run("speed", _speed, "rate, CPU, memory beside a plain loop, a pool and a Ray script", 5000)
     # Processes that were stopped seem to make up for it when they go on, Ray's many more than others.
     add_turns(speed, 500, 20.0)
-    speed.add_argument("--only", default="annotate,pool,ray-script", help="contestants, with commas between")
+    speed.add_argument(
+        "--only",
+        type=contestants,
+        default="annotate,pool,ray-script",
+        metavar="LIST",
+        help="contestants beside the plain loop, with commas between (default %(default)s)",
+    )
     large = add_run("large-photos", _large, "scaled against full decoding of 12 megapixels", 500)
     add_turns(large, 50, 3.0)
-    large.add_argument("--different", type=int, default=40, help="photos to enlarge (default %(default)s)")
-    large.add_argument("--wider", type=Path, help="WIDER FACE root, to compare the accuracy too")
-    large.add_argument("--ground-truth", type=Path, help="folder of the official .mat files")
+    large.add_argument(
+        "--different", type=whole_number, default=40, help="photos to enlarge (default %(default)s)"
+    )
+    large.add_argument("--wider", type=folder_of_photos, help="WIDER FACE root, to compare the accuracy too")
+    large.add_argument("--ground-truth", type=folder_of_photos, help="folder of the official .mat files")
     large.add_argument("--model", default="nano", choices=("nano", "v1"))
     delay = add_run("delay", _delay, "rate over S3 with and without a delay on each request", 1500)
-    delay.add_argument("--rounds", type=int, default=1, help="(default %(default)s)")
-    delay.add_argument("--milliseconds", type=float, default=50, help="the delay (default %(default)s)")
+    delay.add_argument("--rounds", type=whole_number, default=1, help="(default %(default)s)")
+    delay.add_argument(
+        "--milliseconds",
+        type=number_above(0, included=True),
+        default=50,
+        help="the delay (default %(default)s)",
+    )
     planning = add("planning", _planning, "memory and time of planning")
-    planning.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
+    planning.add_argument("--rows", type=whole_number, nargs="+", default=[100_000, 1_000_000, 10_000_000])
     sinks = add("sinks", _sinks, "photos per second that one writer writes")
-    sinks.add_argument("--count", type=int, default=60_000, help="(default %(default)s)")
+    sinks.add_argument("--count", type=whole_number, default=60_000, help="(default %(default)s)")
 
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
+    if "few" in args and args.few >= args.count:
+        parser.error(
+            f"--few must be less than --count, which counts them, too; got {args.few} of {args.count}"
+        )
+    if "wider" in args and bool(args.wider) != bool(args.ground_truth):
+        parser.error(
+            "--wider and --ground-truth are wanted together: photos, and what is to be found in them"
+        )
     print(f"{date.today()}, {platform.machine()}, Python {platform.python_version()}", flush=True)
     if goals := args.run(args):
         print("\ngoals:")
