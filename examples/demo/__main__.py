@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import os
 import platform
 import sys
@@ -12,7 +13,7 @@ import time
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from featherface import Detections, Settings, __version__
 from featherface.drawing import draw
@@ -24,6 +25,7 @@ from .ways import Answer, annotate, api_call, upload_event
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "examples" / "photos"
 TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
+CUT_SHORT = "cut short.jpg"
 PHOTOS_BUCKET, RESULTS_BUCKET = "photos", "results"
 INDEX_TABLE, IDEMPOTENCY_TABLE = "featherface-index", "featherface-idempotency"
 
@@ -33,11 +35,40 @@ def _say(text: str) -> None:
     print(text, file=sys.__stdout__, flush=True)
 
 
+class _AsLines(logging.Formatter):
+    """Log records as Lambda's runtime writes them: JSON, with what came beside the message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        known = logging.makeLogRecord({}).__dict__
+        extra = {name: value for name, value in record.__dict__.items() if name not in known}
+        return json.dumps({"level": record.levelname, "message": record.getMessage(), **extra}, default=str)
+
+
+@contextlib.contextmanager
+def logs_to(file: TextIO) -> Iterator[None]:
+    """Collect the handlers' logs, which would else stand alone between the demo's lines."""
+    collector = logging.StreamHandler(file)
+    collector.setFormatter(_AsLines())
+    logger = logging.getLogger("featherface.functions")
+    logger.addHandler(collector)
+    try:
+        yield
+    finally:
+        logger.removeHandler(collector)
+
+
+def _say_errors(answers: dict[str, Answer]) -> None:
+    for key, answer in answers.items():
+        if answer.error is not None:
+            intended = ", as intended (a photo cut short)" if key == CUT_SHORT else f": {key}"
+            _say(f"    1 of {len(answers)} ended with {answer.error}{intended}")
+
+
 def sample_photos() -> dict[str, bytes]:
     """Return the shipped photos, one of them under a name that URLs escape, and one cut short."""
     photos = {path.name: path.read_bytes() for path in sorted(SAMPLES.iterdir()) if path.suffix in TYPES}
     photos["holiday 2026/team+guests (1).jpg"] = photos["group.jpg"]
-    photos["cut short.jpg"] = photos["group.jpg"][:20_000]
+    photos[CUT_SHORT] = photos["group.jpg"][:20_000]
     return photos
 
 
@@ -200,6 +231,7 @@ def run(output: Path) -> int:
         # what CloudWatch would collect: logs and metrics
         log_file = stack.enter_context((output / "handlers.log").open("w"))
         stack.enter_context(contextlib.redirect_stdout(log_file))
+        stack.enter_context(logs_to(log_file))
         from detect.handler import lambda_handler as detect_handler
         from ingest.handler import lambda_handler as ingest_handler
 
@@ -210,6 +242,7 @@ def run(output: Path) -> int:
         clock = time.perf_counter()
         by_upload = uploads(ingest_handler, photos, notifier, objects, sqs, queue)
         took = time.perf_counter() - clock
+        _say_errors(by_upload)
         steps.append(("upload", f"{len(by_upload)} events through the ingest handler", f"{took:.1f} s"))
 
         _say(f"(b) {len(photos)} API calls: POST /v1/detect -> detect handler -> answer")
@@ -219,6 +252,7 @@ def run(output: Path) -> int:
             for key, data in photos.items()
         }
         took = time.perf_counter() - clock
+        _say_errors(by_api)
         steps.append(("API", f"{len(by_api)} calls of the detect handler", f"{took:.1f} s"))
 
         target = f"s3://{RESULTS_BUCKET}/annotations"
@@ -250,7 +284,8 @@ def run(output: Path) -> int:
     write_page(output / "index.html", reports, facts=facts, steps=steps, log=log)
 
     for report in reports:
-        what = report.error or f"{len(report.confidences)} faces"
+        count = len(report.confidences)
+        what = report.error or f"{count} face{'' if count == 1 else 's'}"
         _say(f"    {report.key:36} {what:24} {'same in all three ways' if report.agree else 'DIFFERENT'}")
     _say(f"page:        {output / 'index.html'}")
     _say(f"pictures:    {pictures}")

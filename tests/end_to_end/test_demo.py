@@ -34,6 +34,7 @@ def demo(tmp_path_factory):
     command = [sys.executable, "-m", "examples.demo", "--output", str(output)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "coded error" not in done.stderr
     return output, done.stdout
 
 
@@ -41,6 +42,14 @@ def test_the_three_ways_agree_on_every_photo(demo):
     _, printed = demo
     assert "the three ways gave identical faces" in printed
     assert printed.count("same in all three ways") == 9
+
+
+def test_what_goes_wrong_on_purpose_is_told_as_that_and_logged(demo):
+    output, printed = demo
+    assert printed.count("1 of 9 ended with unreadable_image, as intended (a photo cut short)") == 2
+    logged = [json.loads(line) for line in (output / "handlers.log").open()]
+    errors = [line for line in logged if line.get("message") == "ended with a coded error"]
+    assert [line["error_code"] for line in errors] == ["unreadable_image"] * 2
 
 
 def test_portraits_have_their_face_and_the_sideways_one_too(demo):
