@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
@@ -28,7 +29,7 @@ class VocSink(FilePerPhotoSink):
         objects = "".join(_object(face, size["width"], size["height"]) for face in detections["faces"])
         return (
             "<annotation>\n"
-            f"  <folder>{_text(path.parent.name)}</folder>\n"
+            f"  <folder>{_text(path.parent.name or _folder_of(photo.location))}</folder>\n"
             f"  <filename>{_text(path.name)}</filename>\n"
             f"  <path>{_text(photo.location)}</path>\n"
             "  <source><database>FeatherFace</database></source>\n"
@@ -38,6 +39,11 @@ class VocSink(FilePerPhotoSink):
             f"{objects}"
             "</annotation>\n"
         )
+
+
+def _folder_of(location: str) -> str:
+    """Return the name of the folder or bucket that a photo lies in: keys are without that of the source."""
+    return PurePosixPath(location.partition("://")[2] or location).parent.name
 
 
 def _text(name: str) -> str:

@@ -139,6 +139,23 @@ def test_supervision_loads_voc(tmp_path: Path) -> None:
     assert found["two.jpg"].xyxy == pytest.approx(np.array(BOXES), abs=1.5)
 
 
+@pytest.mark.parametrize(
+    ("key", "location", "folder"),
+    [
+        ("a.jpg", "/data/photos/a.jpg", "photos"),
+        ("a.jpg", "s3://bucket/a.jpg", "bucket"),
+        ("a.jpg", "s3://bucket/day one/a.jpg", "day one"),
+        ("a.jpg", "file:///data/photos/a.jpg", "photos"),
+        ("day/a.jpg", "/data/photos/day/a.jpg", "day"),
+    ],
+)
+def test_voc_names_the_folder_of_each_photo(key: str, location: str, folder: str, tmp_path: Path) -> None:
+    outcome = Outcome.success(Photo(key, location), Detections(10, 10))
+    output = written(tmp_path / "out", ["voc"], [outcome])
+    (file,) = (output / "voc/Annotations").rglob("*.xml")
+    assert ElementTree.parse(file).findtext("folder") == folder
+
+
 def test_a_file_per_photo_keeps_folders_and_tells_twins_apart(tmp_path: Path) -> None:
     keys = ["a/x.jpg", "a/x.png", "a/x.y.jpg", "b/x.jpg", "../../etc/passwd", "/absolute.jpg"]
     outcomes = [Outcome.success(Photo(key, key), NO_FACE) for key in keys]
