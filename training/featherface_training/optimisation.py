@@ -108,6 +108,10 @@ def make_optimizer(model: FeatherFace, adapter: FeatureAdapter | None, settings:
     ----------
     model : FeatherFace
         Its weights in channels-last memory.
+    adapter : FeatureAdapter or None
+        What makes the student's features comparable with a teacher's, if it learns from features.
+    settings : TrainSettings
+        Whose rates and decay hold; `muon_rate` above 0 has the dense convolutions moved by Muon.
     """
     matrices = _matrices(model) if settings.muon_rate else []
     apart = {id(weight) for weight in matrices}

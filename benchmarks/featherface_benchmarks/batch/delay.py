@@ -25,7 +25,12 @@ def compare_delays(
     ----------
     photos : sequence of Path
         Used again and again if there are fewer than `count`.
-    count, cpus, rounds : int
+    count : int
+        Photos in the bucket.
+    cpus : int
+        Of the job.
+    rounds : int
+        How often each of both is measured.
     milliseconds : float
         What a request takes longer.
     """

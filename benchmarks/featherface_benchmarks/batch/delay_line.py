@@ -25,6 +25,7 @@ def delayed(endpoint: str, seconds: float) -> Iterator[str]:
     endpoint : str
         ``http://host:port``.
     seconds : float
+        What each request takes longer.
     """
     address = urlsplit(endpoint)
     loop = asyncio.new_event_loop()

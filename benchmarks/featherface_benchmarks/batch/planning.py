@@ -19,6 +19,7 @@ def measure_planning(rows: int) -> dict[str, float]:
     Parameters
     ----------
     rows : int
+        Photos that the manifest names.
 
     Returns
     -------

@@ -114,7 +114,10 @@ def take_turns(runners: Sequence[Runner], *, few: int, count: int, turn: float) 
     ----------
     runners : sequence of Runner
         Each first runs alone until it has done `few` photos.
-    few, count : int
+    few : int
+        Photos that each does alone, before the turns.
+    count : int
+        Photos after which the first ends the measurement.
     turn : float
         Seconds.
 

@@ -166,6 +166,7 @@ class Detector:
         data : bytes
             Of a JPEG, PNG, BMP or WebP: `Path.read_bytes`. Pixels as an array are not taken.
         options : DetectOptions, optional
+            What this call wants otherwise than the detector's settings.
 
         Raises
         ------
@@ -188,6 +189,7 @@ class Detector:
         photos : sequence of bytes
             Each as in `detect`.
         options : DetectOptions, optional
+            What this call wants otherwise than the detector's settings.
 
         Returns
         -------

@@ -28,6 +28,7 @@ def mirrored(batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     Parameters
     ----------
     batch : ndarray of float32, shape (N, 3, H, W)
+        Inputs as `featherface.resize.to_model_input` makes them; left as they are.
 
     Returns
     -------

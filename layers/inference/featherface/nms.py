@@ -93,6 +93,7 @@ def suppress_and_vote(
     Parameters
     ----------
     boxes : ndarray, shape (K, 4)
+        As in `non_maximum_suppression`.
     scores : ndarray, shape (K,)
         Not negative.
     threshold : float
