@@ -1,12 +1,14 @@
 """Jobs on record: a row each in DynamoDB, under the caller who started it.
 
 The row comes first: it says ``submitting`` until the backend has the job, so whatever dies in between leaves
-a row by which the job is found again. Beside them lie the callers' idempotency keys, which name a job each.
+a row by which the job is found again. Until then it also says who hands the job over: a call claims it for as
+long as it may live. Beside them lie the callers' idempotency keys, which name a job each.
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
 from typing import Any, Final, Literal, NamedTuple
 
 from shared.errors import JobNotFoundError
@@ -17,6 +19,8 @@ __all__ = ["JobRecord", "JobRecords", "RecordState"]
 RecordState = Literal["submitting", "submitted", "failed", "cancelled"]
 
 _PAGE: Final = 100
+# Longer than a function runs (28 s in the template): whoever claimed the row is gone by then.
+_CLAIM_SECONDS: Final = 30
 # Sorts behind every job's id, which begins with a digit.
 _KEY_PREFIX: Final = "key-"
 _CONDITION: Final = "ConditionalCheckFailedException"
@@ -46,6 +50,8 @@ class JobRecord(NamedTuple):
         The backend's own id of it; empty until it is submitted.
     error_code : str
         Why it could not be submitted.
+    claimed_until : int
+        When another call may hand it over, in seconds since 1970.
     """
 
     owner: str
@@ -59,6 +65,7 @@ class JobRecord(NamedTuple):
     state: RecordState = "submitting"
     backend_id: str = ""
     error_code: str = ""
+    claimed_until: int = 0
 
 
 class JobRecords:
@@ -82,9 +89,10 @@ class JobRecords:
             return job_id
         return str(self._read(owner, row_id)["job"]["S"])
 
-    def create(self, record: JobRecord) -> bool:
-        """Keep a new record; False if there is one by that id."""
-        return self._create(record._asdict())
+    def create(self, record: JobRecord) -> JobRecord | None:
+        """Keep a new record, claimed; None if there is one by that id."""
+        claimed = record._replace(claimed_until=_claim_end())
+        return claimed if self._create(claimed._asdict()) else None
 
     def read(self, owner: str, job_id: str) -> JobRecord:
         """Return a caller's job; raises JobNotFoundError if it is none of theirs."""
@@ -92,32 +100,39 @@ class JobRecords:
             raise JobNotFoundError("you have no job by that id")
         return _record(self._read(owner, job_id))
 
+    def claim(self, record: JobRecord) -> JobRecord | None:
+        """Claim a job that is not submitted yet; None if another call has it, or it is submitted by now.
+
+        The claim outlives any call, so two never hand the same job over, and whoever died is followed.
+        """
+        until = _claim_end()
+        claimed = self._update(
+            record,
+            "SET claimed_until = :until",
+            "#state = :submitting AND (attribute_not_exists(claimed_until) OR claimed_until <= :now)",
+            {":until": {"N": str(until)}, ":now": {"N": str(int(time.time()))}},
+        )
+        return record._replace(claimed_until=until) if claimed else None
+
+    def release(self, record: JobRecord) -> None:
+        """Give a claim back, so that the next call need not wait for its end."""
+        self._update(
+            record,
+            "SET claimed_until = :free",
+            "#state = :submitting AND claimed_until = :mine",
+            {":free": {"N": "0"}, ":mine": {"N": str(record.claimed_until)}},
+        )
+
     def settle(
         self, record: JobRecord, state: RecordState, *, backend_id: str = "", reason: str = ""
     ) -> bool:
         """Say what came of handing a job over; False if somebody else has by now."""
-        from botocore.exceptions import ClientError
-
-        with translated("writing the job's record"):
-            try:
-                self._dynamodb.update_item(
-                    TableName=self._table,
-                    Key={"owner": {"S": record.owner}, "id": {"S": record.id}},
-                    UpdateExpression="SET #state = :state, backend_id = :backend_id, error_code = :reason",
-                    ConditionExpression="#state = :submitting",
-                    ExpressionAttributeNames={"#state": "state"},
-                    ExpressionAttributeValues={
-                        ":state": {"S": state},
-                        ":backend_id": {"S": backend_id},
-                        ":reason": {"S": reason},
-                        ":submitting": {"S": "submitting"},
-                    },
-                )
-            except ClientError as error:
-                if error_code(error) == _CONDITION:
-                    return False
-                raise
-        return True
+        return self._update(
+            record,
+            "SET #state = :state, backend_id = :backend_id, error_code = :reason",
+            "#state = :submitting",
+            {":state": {"S": state}, ":backend_id": {"S": backend_id}, ":reason": {"S": reason}},
+        )
 
     def newest(self, owner: str) -> list[JobRecord]:
         """Return a caller's jobs, newest first, at most 100."""
@@ -131,6 +146,27 @@ class JobRecords:
                 Limit=_PAGE,
             )
         return [_record(item) for item in answer["Items"]]
+
+    def _update(
+        self, record: JobRecord, expression: str, condition: str, values: dict[str, dict[str, str]]
+    ) -> bool:
+        from botocore.exceptions import ClientError
+
+        with translated("writing the job's record"):
+            try:
+                self._dynamodb.update_item(
+                    TableName=self._table,
+                    Key={"owner": {"S": record.owner}, "id": {"S": record.id}},
+                    UpdateExpression=expression,
+                    ConditionExpression=condition,
+                    ExpressionAttributeNames={"#state": "state"},
+                    ExpressionAttributeValues={":submitting": {"S": "submitting"}, **values},
+                )
+            except ClientError as error:
+                if error_code(error) == _CONDITION:
+                    return False
+                raise
+        return True
 
     def _create(self, row: dict[str, Any]) -> bool:
         from botocore.exceptions import ClientError
@@ -158,6 +194,12 @@ class JobRecords:
         return dict(answer["Item"])
 
 
+def _claim_end() -> int:
+    return int(time.time()) + _CLAIM_SECONDS
+
+
 def _record(item: dict[str, Any]) -> JobRecord:
-    values = {name: value["S"] for name, value in item.items() if "S" in value}
-    return JobRecord(**values, expires_at=int(item["expires_at"]["N"]))
+    values: dict[str, Any] = {
+        name: int(value["N"]) if "N" in value else value["S"] for name, value in item.items()
+    }
+    return JobRecord(**values)

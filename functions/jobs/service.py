@@ -7,13 +7,14 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from jobs.backends import Backend, JobState
 from jobs.records import JobRecord, JobRecords
 from jobs.requests import command_line, read_job_request
-from shared.errors import JobConflictError, SetupError, StorageDeniedError
+from shared.errors import FunctionError, JobConflictError, SetupError, StorageDeniedError
 from shared.storage import error_code, translated
 
 __all__ = ["JobService"]
@@ -21,6 +22,9 @@ __all__ = ["JobService"]
 _KEPT_SECONDS: Final = 90 * 24 * 3600
 # Longer than a function runs: whoever was submitting is gone by then.
 _SUBMITTING: Final = timedelta(minutes=5)
+# A submission takes a second; and a call that ran out of time has left its claim two seconds before its end.
+_WAIT_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 0.25
 _MISSING: Final = frozenset({"NoSuchKey", "404", "NotFound"})
 
 
@@ -91,15 +95,13 @@ class JobService:
             created_at=now.isoformat(timespec="seconds"),
             expires_at=expires_at,
         )
-        if self._records.create(record):
-            return self._submit(record, None)
+        claimed = self._records.create(record)
+        if claimed is not None:
+            return self._submit(claimed, again=False)
         first = self._records.read(owner, job_id)
         if first.command != record.command:
             raise JobConflictError("this idempotency key has been used for another request; take a new one")
-        if first.state != "submitting":
-            return _summary(first)
-        # the first call died on its way, or still is: what it has submitted is found by its name
-        return self._submit(first, self._backend().find(job_id))
+        return self._follow(first)
 
     def show(self, owner: str, job_id: str) -> dict[str, Any]:
         """Return a job's state and counts; raises JobNotFoundError if it is none of the caller's."""
@@ -126,18 +128,42 @@ class JobService:
         if record.state == "submitted":
             self._backend().stop(record.backend_id)
 
-    def _submit(self, record: JobRecord, backend_id: str | None) -> dict[str, Any]:
-        """Hand a job over, unless the backend has it by an id already."""
+    def _follow(self, record: JobRecord) -> dict[str, Any]:
+        """Answer a request whose job is on record, and go on where its first call died."""
+        end = time.monotonic() + _WAIT_SECONDS
+        while record.state == "submitting":
+            claimed = self._records.claim(record)
+            if claimed is not None:
+                return self._submit(claimed, again=True)
+            if time.monotonic() >= end:
+                break
+            # the other call is at it this very moment
+            time.sleep(_LOOK_SECONDS)
+            record = self._records.read(record.owner, record.id)
+        return _summary(record)
+
+    def _submit(self, record: JobRecord, *, again: bool) -> dict[str, Any]:
+        """Hand a claimed job over; one that another call may have handed over is looked for by its name."""
         try:
-            backend_id = backend_id or self._backend().submit(record.id, shlex.split(record.command))
-        except (StorageDeniedError, SetupError) as error:
-            self._records.settle(record, "failed", reason=error.code)
-            raise SetupError(f"the job cannot be submitted: {error}") from error
+            found = self._backend().find(record.id) if again else None
+            backend_id = found or self._hand_over(record)
+        except Exception:
+            # this call lives, so whoever comes with the same key need not wait until it cannot
+            with suppress(FunctionError):
+                self._records.release(record)
+            raise
         if not self._records.settle(record, "submitted", backend_id=backend_id):
             now = self._records.read(record.owner, record.id)
             if now.state == "cancelled":
                 self._backend().stop(backend_id)
         return _summary(record)
+
+    def _hand_over(self, record: JobRecord) -> str:
+        try:
+            return self._backend().submit(record.id, shlex.split(record.command))
+        except (StorageDeniedError, SetupError) as error:
+            self._records.settle(record, "failed", reason=error.code)
+            raise SetupError(f"the job cannot be submitted: {error}") from error
 
     def _found(self, record: JobRecord) -> JobRecord:
         """Return a record, put right if whoever submitted the job died before writing it down."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,8 +30,8 @@ class Cluster:
         self.jobs: dict[str, tuple[str, ...]] = {}
         self.stopped: list[str] = []
         self.now: JobState | None = "running"
-        self.before: Exception | None = None
-        self.after: Exception | None = None
+        self.before: BaseException | None = None
+        self.after: BaseException | None = None
 
     def submit(self, job_id: str, command: Sequence[str]) -> str:
         if self.before:
@@ -146,6 +149,62 @@ def test_a_lost_answer_and_the_same_key_submit_once(service: JobService, cluster
     made = service.start("alice", REQUEST, "key")
     assert list(cluster.jobs) == [made["id"]]
     assert only(service)["state"] == "running"
+
+
+def test_the_same_key_twice_at_once_submits_once(
+    service: JobService, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.service._WAIT_SECONDS", 0.0)
+    submit = cluster.submit
+    second: list[dict[str, Any]] = []
+
+    def asked_again_meanwhile(job_id: str, command: Sequence[str]) -> str:
+        if not second:
+            second.append({})
+            second[0] = service.start("alice", REQUEST, "key")
+        return submit(job_id, command)
+
+    monkeypatch.setattr(cluster, "submit", asked_again_meanwhile)
+    first = service.start("alice", REQUEST, "key")
+    assert second == [first]
+    assert list(cluster.jobs) == [first["id"]]
+    assert only(service)["state"] == "running"
+
+
+def test_whoever_waits_for_another_call_s_submission_sees_it_done(
+    service: JobService, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit, entered = cluster.submit, threading.Event()
+
+    def slowly(job_id: str, command: Sequence[str]) -> str:
+        entered.set()
+        time.sleep(0.6)
+        return submit(job_id, command)
+
+    monkeypatch.setattr(cluster, "submit", slowly)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(service.start, "alice", REQUEST, "key")
+        assert entered.wait(10)
+        again = service.start("alice", REQUEST, "key")
+        # not before the job is there
+        assert list(cluster.jobs) == [again["id"]]
+        assert first.result() == again
+
+
+def test_a_call_that_died_is_followed_when_its_claim_is_over(
+    service: JobService, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.records._CLAIM_SECONDS", 2)
+    cluster.before = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        service.start("alice", REQUEST, "key")
+    cluster.before = None
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.service._WAIT_SECONDS", 0.0)
+        on_record = service.start("alice", REQUEST, "key")
+    assert not cluster.jobs
+    assert service.start("alice", REQUEST, "key") == on_record
+    assert list(cluster.jobs) == [on_record["id"]]
 
 
 def test_a_backend_that_refuses_leaves_a_failed_job(service: JobService, cluster: Cluster) -> None:
