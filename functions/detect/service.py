@@ -14,7 +14,7 @@ from shared.detectors import Detectors, model_info
 from shared.errors import FunctionError
 from shared.observability import record_analysis, record_error
 from shared.photos import StoredPhoto, fetch
-from shared.problems import problem_of
+from shared.problems import problem_of, withheld
 
 __all__ = ["DetectService"]
 
@@ -66,7 +66,7 @@ class DetectService:
                     raise photo
                 results.append({"index": index, "result": self._answer(detector, photo, request.options)})
             except (ImageError, FunctionError) as error:
-                record_error(error.code)
+                record_error(error.code, withheld(error))
                 results.append({"index": index, "error": problem_of(error, request_id)})
         return {"results": results}
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, Protocol
 
 from shared.clients import client
 from shared.environment import required
-from shared.errors import JobNotFoundError, StorageDeniedError, StorageUnavailableError
+from shared.errors import JobNotFoundError, MissingRightError, StorageUnavailableError
 from shared.storage import translated
 
 __all__ = ["AwsBatch", "Backend", "JobState", "RayJobs", "backend_from_environment"]
@@ -170,9 +170,7 @@ class RayJobs:
                 if error.code == HTTPStatus.NOT_FOUND and path != _RAY_JOBS:
                     raise JobNotFoundError("the Ray job server has no such job") from error
                 if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-                    raise StorageDeniedError(
-                        f"the Ray job server refuses the token ({error.code})"
-                    ) from error
+                    raise MissingRightError(f"the Ray job server refuses the token ({error.code})") from error
                 raise StorageUnavailableError(
                     f"the Ray job server answered {error.code} to {method} {path}"
                 ) from error

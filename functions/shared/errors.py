@@ -17,7 +17,8 @@
     ├── JobNotFoundError             job_not_found           the caller has no job by that id
     ├── JobConflictError             job_conflict            an idempotency key stands for another request
     ├── InvalidEventError            invalid_event           a message is no event that this function knows
-    ├── StorageDeniedError           storage_denied          this function may not read or write there
+    ├── StorageDeniedError           storage_denied          this function may not read the photo
+    │   └── MissingRightError        missing_right           it lacks a right that it needs whatever the photo
     ├── StorageUnavailableError      storage_unavailable     storage is throttling, timing out or down: retry
     └── SetupError                   setup                   an environment variable is missing
 
@@ -37,6 +38,7 @@ __all__ = [
     "JobConflictError",
     "JobNotFoundError",
     "MediaTypeError",
+    "MissingRightError",
     "PayloadTooLargeError",
     "PhotoArchivedError",
     "PhotoError",
@@ -142,9 +144,15 @@ class InvalidEventError(FunctionError):
 
 
 class StorageDeniedError(FunctionError):
-    """The function's role may not do what it tried."""
+    """The function's role may not read the photo; whether it is there, is nothing for who asks."""
 
     code = "storage_denied"
+
+
+class MissingRightError(StorageDeniedError):
+    """The function lacks a right that it needs whatever photo comes, which is the operator's to give."""
+
+    code = "missing_right"
 
 
 class StorageUnavailableError(FunctionError):

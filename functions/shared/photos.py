@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from featherface import ImageTooLargeError
-from shared.errors import PhotoArchivedError, PhotoNotFoundError, PhotoReplacedError
+from shared.errors import PhotoArchivedError, PhotoNotFoundError, PhotoReplacedError, StorageDeniedError
 from shared.storage import error_code, translated
 
 __all__ = ["FetchedPhoto", "StoredPhoto", "fetch"]
@@ -109,7 +109,7 @@ def fetch(s3: Any, photo: StoredPhoto, max_bytes: int) -> FetchedPhoto:
     elif photo.etag:
         which["IfMatch"] = f'"{photo.etag}"'
     missing = "there is no such photo in the bucket; check the bucket, the key and the version"
-    with translated("reading the photo"):
+    with translated("reading the photo", denied=StorageDeniedError):
         try:
             answer = s3.get_object(Bucket=photo.bucket, Key=photo.key, **which)
         except (ParamValidationError, UnicodeEncodeError) as error:

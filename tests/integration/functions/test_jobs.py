@@ -15,6 +15,7 @@ from typing import Any
 import jsonschema
 import pytest
 from gateway_events import rest_event
+from refusals import refused
 
 from jobs.backends import AwsBatch
 from jobs.requests import FORMATS, command_line, read_job_request
@@ -117,6 +118,15 @@ def test_a_job_that_was_stopped_is_not_one_that_failed() -> None:
     assert backend.state("1") == "failed"
     backend.stop("1")
     assert backend.state("1") == "cancelled"
+
+
+def test_a_right_that_the_service_itself_lacks_is_not_a_job_that_is_missing(
+    jobs: Call, caplog: pytest.LogCaptureFixture
+) -> None:
+    with refused("dynamodb", 400, "AccessDeniedException"):
+        status, answer = jobs("GET", "/v1/jobs")
+    assert (status, answer["code"]) == (503, "missing_right")
+    assert any("AccessDeniedException" in getattr(record, "reason", "") for record in caplog.records)
 
 
 def all_jobs(batch: Any) -> list[dict[str, Any]]:
