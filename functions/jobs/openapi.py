@@ -32,11 +32,13 @@ SCHEMAS: Final[Mapping[str, Any]] = {
         "properties": {
             "source": {
                 **_ADDRESS,
-                "description": "A prefix, a manifest or an inventory in the photos bucket.",
+                "description": "A prefix, a manifest or an inventory in the photos bucket; not below "
+                "uploads/, nor all of the bucket, unless the operator allows it.",
             },
             "output": {
                 **_ADDRESS,
-                "description": "Under jobs/ in the results bucket; of the job's own id if omitted.",
+                "description": "Under jobs/ in the results bucket; of the job's own id if omitted. The "
+                "folder below jobs/ is its first caller's: for others the code is output_taken.",
             },
             "formats": {"type": "array", "items": {"enum": list(FORMATS)}, "minItems": 1},
             "options": {

@@ -2,7 +2,8 @@
 
 The row comes first: it says ``submitting`` until the backend has the job, so whatever dies in between leaves
 a row by which the job is found again. Until then it also says who hands the job over: a call claims it for as
-long as it may live. Beside them lie the callers' idempotency keys, which name a job each.
+long as it may live. Beside them lie the callers' idempotency keys, which name a job each, and rows that say
+whose the folders are that jobs write into: these stay, as the folders do.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ _PAGE: Final = 100
 _CLAIM_SECONDS: Final = 30
 # Sorts behind every job's id, which begins with a digit.
 _KEY_PREFIX: Final = "key-"
+_HOLDER: Final = "holder"
 _CONDITION: Final = "ConditionalCheckFailedException"
 
 
@@ -88,6 +90,35 @@ class JobRecords:
         if self._create({"owner": owner, "id": row_id, "job": job_id, "expires_at": expires_at}):
             return job_id
         return str(self._read(owner, row_id)["job"]["S"])
+
+    def holder(self, folder: str) -> str | None:
+        """Return whose a folder of outputs is; None if it is nobody's yet."""
+        try:
+            return str(self._read(_folder_owner(folder), _HOLDER)["holder"]["S"])
+        except JobNotFoundError:
+            return None
+
+    def hold(self, owner: str, folder: str) -> str:
+        """Return whose a folder of outputs is: `owner`'s if it was nobody's."""
+        if self._create({"owner": _folder_owner(folder), "id": _HOLDER, "holder": owner}):
+            return owner
+        return self.holder(folder) or owner
+
+    def writes_below(self, owner: str, address: str) -> bool:
+        """Return whether one of a caller's jobs on record writes below an address that ends with a slash."""
+        with translated("reading the jobs' records"):
+            pages = self._dynamodb.get_paginator("query").paginate(
+                TableName=self._table,
+                KeyConditionExpression="#owner = :owner",
+                FilterExpression="begins_with(#output, :below) OR #output = :itself",
+                ExpressionAttributeNames={"#owner": "owner", "#output": "output"},
+                ExpressionAttributeValues={
+                    ":owner": {"S": owner},
+                    ":below": {"S": address},
+                    ":itself": {"S": address.rstrip("/")},
+                },
+            )
+            return any(page["Items"] for page in pages)
 
     def create(self, record: JobRecord) -> JobRecord | None:
         """Keep a new record, claimed; None if there is one by that id."""
@@ -192,6 +223,11 @@ class JobRecords:
         if "Item" not in answer:
             raise JobNotFoundError("you have no job by that id")
         return dict(answer["Item"])
+
+
+def _folder_owner(folder: str) -> str:
+    # a space is in no caller's name, and S3's names may be longer than a key of the table
+    return f"folder {hashlib.sha256(folder.encode()).hexdigest()}"
 
 
 def _claim_end() -> int:

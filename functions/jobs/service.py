@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from jobs.backends import Backend, JobState
 from jobs.records import JobRecord, JobRecords
-from jobs.requests import command_line, read_job_request
-from shared.errors import FunctionError, JobConflictError, SetupError, StorageDeniedError
+from jobs.requests import OUTPUTS, JobRequest, command_line, read_job_request
+from shared.errors import FunctionError, JobConflictError, OutputTakenError, SetupError, StorageDeniedError
 from shared.storage import error_code, translated
 
 __all__ = ["JobService"]
@@ -39,6 +39,8 @@ class JobService:
     s3 : boto3 client
         Reads the progress that a job writes beside its output.
     photos_bucket, results_bucket : str
+    reads_uploads : bool
+        Whether jobs may read what callers have uploaded.
     """
 
     def __init__(
@@ -48,12 +50,15 @@ class JobService:
         s3: Any,
         photos_bucket: str,
         results_bucket: str,
+        *,
+        reads_uploads: bool = False,
     ) -> None:
         self._backend = backend
         self._records = records
         self._s3 = s3
         self._photos_bucket = photos_bucket
         self._results_bucket = results_bucket
+        self._reads_uploads = reads_uploads
 
     def start(self, owner: str, members: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
         """Start a job, once.
@@ -69,7 +74,7 @@ class JobService:
         Raises
         ------
         RequestError
-            The request cannot be understood.
+            The request cannot be understood, or its output is another caller's.
         JobConflictError
             The key has been used for another request.
         SetupError
@@ -79,12 +84,13 @@ class JobService:
         """
         now = datetime.now(UTC)
         job_id, expires_at = f"{now:%Y%m%dT%H%M%S}-{os.urandom(8).hex()}", int(time.time()) + _KEPT_SECONDS
-        request = read_job_request(members, job_id, self._photos_bucket, self._results_bucket)
+        request = self._read(members, job_id)
         if key is not None:
             known = self._records.reserve(owner, key, job_id, expires_at)
             if known != job_id:
                 job_id = known
-                request = read_job_request(members, job_id, self._photos_bucket, self._results_bucket)
+                request = self._read(members, job_id)
+        self._hold(owner, request, job_id)
         record = JobRecord(
             owner=owner,
             id=job_id,
@@ -127,6 +133,31 @@ class JobService:
             record = self._records.read(owner, job_id)
         if record.state == "submitted":
             self._backend().stop(record.backend_id)
+
+    def _read(self, members: Mapping[str, Any], job_id: str) -> JobRequest:
+        return read_job_request(
+            members, job_id, self._photos_bucket, self._results_bucket, reads_uploads=self._reads_uploads
+        )
+
+    def _hold(self, owner: str, request: JobRequest, job_id: str) -> None:
+        """Make sure that a request's output is its caller's: who names another's would see and join it."""
+        folder = request.folder
+        holder = self._records.holder(folder) if folder != job_id else None
+        if holder is None and (folder == job_id or self._is_free(owner, folder)):
+            holder = self._records.hold(owner, folder)
+        if holder != owner:
+            raise OutputTakenError(
+                f"the folder {OUTPUTS}{folder} of the results is not yours; name another output, or none"
+            )
+
+    def _is_free(self, owner: str, folder: str) -> bool:
+        """Whether a folder that nobody holds is there for a caller: empty, or of an earlier job of theirs."""
+        with translated("looking for the output"):
+            found = self._s3.list_objects_v2(
+                Bucket=self._results_bucket, Prefix=f"{OUTPUTS}{folder}/", MaxKeys=1
+            )
+        own = f"s3://{self._results_bucket}/{OUTPUTS}{folder}/"
+        return not found.get("Contents") or self._records.writes_below(owner, own)
 
     def _follow(self, record: JobRecord) -> dict[str, Any]:
         """Answer a request whose job is on record, and go on where its first call died."""

@@ -6,6 +6,7 @@
     ├── RequestError                 invalid_request         the caller must change the request
     │   ├── InvalidOptionError       invalid_option          an option is unknown, mistyped or out of range
     │   ├── MediaTypeError           unsupported_media_type  the body's Content-Type is none that is read
+    │   ├── OutputTakenError         output_taken            a job's output is another caller's
     │   ├── PayloadTooLargeError     payload_too_large       more bytes or photos than one call may carry
     │   └── AnswerTooLargeError      answer_too_large        more faces than one answer may carry
     ├── PhotoError                   photo                   the stored photo is at fault; don't retry
@@ -39,6 +40,7 @@ __all__ = [
     "JobNotFoundError",
     "MediaTypeError",
     "MissingRightError",
+    "OutputTakenError",
     "PayloadTooLargeError",
     "PhotoArchivedError",
     "PhotoError",
@@ -75,6 +77,12 @@ class MediaTypeError(RequestError):
     """The body's Content-Type is none that the API reads."""
 
     code = "unsupported_media_type"
+
+
+class OutputTakenError(RequestError):
+    """A job's output lies in a folder that is another caller's."""
+
+    code = "output_taken"
 
 
 class PayloadTooLargeError(RequestError):

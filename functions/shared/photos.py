@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from featherface import ImageTooLargeError
 from shared.errors import PhotoArchivedError, PhotoNotFoundError, PhotoReplacedError, StorageDeniedError
 from shared.storage import error_code, translated
 
-__all__ = ["FetchedPhoto", "StoredPhoto", "fetch"]
+__all__ = ["UPLOADS", "FetchedPhoto", "StoredPhoto", "fetch"]
+
+UPLOADS: Final = "uploads/"
+"""Where the API's callers put photos in the photos bucket, each by an id that only they know."""
 
 # Names that S3 cannot have given, delete markers, and what is really missing.
 _MISSING = frozenset(

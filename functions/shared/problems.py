@@ -30,6 +30,7 @@ _STATUSES: Final[Mapping[str, int]] = {
     "invalid_request": 400,
     "invalid_option": 422,
     "unsupported_media_type": 415,
+    "output_taken": 422,
     "payload_too_large": 413,
     "answer_too_large": 422,
     "photo_not_found": 404,

@@ -15,9 +15,16 @@ import pytest
 from template_tables import template_table
 
 from jobs.backends import JobState
-from jobs.records import JobRecords
+from jobs.records import JobRecord, JobRecords
 from jobs.service import JobService
-from shared.errors import JobConflictError, JobNotFoundError, SetupError, StorageUnavailableError
+from shared.errors import (
+    JobConflictError,
+    JobNotFoundError,
+    OutputTakenError,
+    RequestError,
+    SetupError,
+    StorageUnavailableError,
+)
 
 PHOTOS, RESULTS = "photos-of-the-tests", "results-of-the-tests"
 REQUEST = {"source": f"s3://{PHOTOS}/holiday"}
@@ -230,6 +237,42 @@ def test_a_job_that_is_stopped_while_it_is_submitted_is_stopped(
     made = service.start("alice", REQUEST)
     assert cluster.stopped == [f"backend-{made['id']}"]
     assert only(service)["state"] == "cancelled"
+
+
+def test_another_caller_s_output_is_neither_seen_nor_joined(service: JobService, cluster: Cluster) -> None:
+    folder = f"s3://{RESULTS}/jobs/{uuid.uuid4().hex}"
+    named = service.start("alice", {**REQUEST, "output": f"{folder}/run"})
+    unnamed = service.start("alice", REQUEST)
+    for output in (named["output"], folder, f"{folder}/run/below", f"{folder}/", unnamed["output"]):
+        with pytest.raises(OutputTakenError, match="not yours"):
+            service.start("bob", {**REQUEST, "output": output})
+        assert service.start("alice", {**REQUEST, "output": output})["output"] == output.rstrip("/")
+    assert not service.newest("bob")["jobs"]
+    assert service.start("bob", {**REQUEST, "output": f"{folder}-too"})
+
+
+def test_an_output_from_before_folders_were_held_is_its_caller_s(
+    service: JobService, records: JobRecords, aws: Callable[[str], Any]
+) -> None:
+    folder = uuid.uuid4().hex
+    output = f"s3://{RESULTS}/jobs/{folder}"
+    aws("s3").put_object(Bucket=RESULTS, Key=f"jobs/{folder}/progress.json", Body=b"{}")
+    row = JobRecord("alice", "20260101T000000-0", REQUEST["source"], output, "jsonl", "featherface", "", 1)
+    assert records.create(row)
+    with pytest.raises(OutputTakenError):
+        service.start("bob", {**REQUEST, "output": output})
+    assert service.start("alice", {**REQUEST, "output": output})["output"] == output
+
+
+def test_uploads_are_read_only_where_the_operator_says_so(
+    cluster: Cluster, service: JobService, records: JobRecords, aws: Callable[[str], Any]
+) -> None:
+    allowed = JobService(lambda: cluster, records, aws("s3"), PHOTOS, RESULTS, reads_uploads=True)
+    for source in (f"s3://{PHOTOS}/", f"s3://{PHOTOS}/uploads/"):
+        with pytest.raises(RequestError, match="every caller's uploads"):
+            service.start("alice", {"source": source})
+        assert allowed.start("alice", {"source": source})["source"] == source.rstrip("/")
+    assert service.start("alice", {"source": f"s3://{PHOTOS}/uploads-of-2025"})
 
 
 def test_a_key_is_no_job(service: JobService) -> None:
