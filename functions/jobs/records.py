@@ -47,7 +47,8 @@ class JobRecord(NamedTuple):
     expires_at : int
         When the row goes, in seconds since 1970; the job's output stays.
     state : {"submitting", "submitted", "failed", "cancelled"}
-        How far the handing over is: how far the job is, its backend knows.
+        How far the handing over is: how far the job is, its backend knows. ``cancelled`` with a backend's id
+        was stopped after that; once the backend has forgotten it, only this tells.
     backend_id : str
         The backend's own id of it; empty until it is submitted.
     error_code : str
@@ -141,7 +142,11 @@ class JobRecords:
             record,
             "SET claimed_until = :until",
             "#state = :submitting AND (attribute_not_exists(claimed_until) OR claimed_until <= :now)",
-            {":until": {"N": str(until)}, ":now": {"N": str(int(time.time()))}},
+            {
+                ":until": {"N": str(until)},
+                ":now": {"N": str(int(time.time()))},
+                ":submitting": {"S": "submitting"},
+            },
         )
         return record._replace(claimed_until=until) if claimed else None
 
@@ -151,7 +156,11 @@ class JobRecords:
             record,
             "SET claimed_until = :free",
             "#state = :submitting AND claimed_until = :mine",
-            {":free": {"N": "0"}, ":mine": {"N": str(record.claimed_until)}},
+            {
+                ":free": {"N": "0"},
+                ":mine": {"N": str(record.claimed_until)},
+                ":submitting": {"S": "submitting"},
+            },
         )
 
     def settle(
@@ -162,7 +171,21 @@ class JobRecords:
             record,
             "SET #state = :state, backend_id = :backend_id, error_code = :reason",
             "#state = :submitting",
-            {":state": {"S": state}, ":backend_id": {"S": backend_id}, ":reason": {"S": reason}},
+            {
+                ":state": {"S": state},
+                ":backend_id": {"S": backend_id},
+                ":reason": {"S": reason},
+                ":submitting": {"S": "submitting"},
+            },
+        )
+
+    def cancel(self, record: JobRecord) -> None:
+        """Say that a job which its backend has is being stopped."""
+        self._update(
+            record,
+            "SET #state = :state",
+            "#state = :submitted",
+            {":state": {"S": "cancelled"}, ":submitted": {"S": "submitted"}},
         )
 
     def newest(self, owner: str) -> list[JobRecord]:
@@ -191,7 +214,7 @@ class JobRecords:
                     UpdateExpression=expression,
                     ConditionExpression=condition,
                     ExpressionAttributeNames={"#state": "state"},
-                    ExpressionAttributeValues={":submitting": {"S": "submitting"}, **values},
+                    ExpressionAttributeValues=values,
                 )
             except ClientError as error:
                 if error_code(error) == _CONDITION:

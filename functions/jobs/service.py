@@ -25,6 +25,7 @@ _SUBMITTING: Final = timedelta(minutes=5)
 # A submission takes a second; and a call that ran out of time has left its claim two seconds before its end.
 _WAIT_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.25
+_GOING_ON: Final = frozenset({"queued", "running"})
 _MISSING: Final = frozenset({"NoSuchKey", "404", "NotFound"})
 
 
@@ -114,8 +115,8 @@ class JobService:
         record = self._found(self._records.read(owner, job_id))
         progress = self._progress(record.output)
         state: str = record.state
-        if state == "submitted":
-            state = self._backend().state(record.backend_id) or _ended(progress)
+        if record.backend_id:
+            state = self._backend().state(record.backend_id) or _ended(progress, record)
         elif state == "submitting" and _age(record) > _SUBMITTING:
             record, state = record._replace(error_code="never_submitted"), "failed"
         error = {"error_code": record.error_code} if record.error_code else {}
@@ -131,8 +132,12 @@ class JobService:
         if record.state == "submitting" and not self._records.settle(record, "cancelled"):
             # it has been submitted meanwhile
             record = self._records.read(owner, job_id)
-        if record.state == "submitted":
-            self._backend().stop(record.backend_id)
+        if not record.backend_id or self._backend().state(record.backend_id) not in _GOING_ON:
+            # what has ended by itself was not stopped
+            return
+        # first the record: whatever dies in between, the same call stops the job once more
+        self._records.cancel(record)
+        self._backend().stop(record.backend_id)
 
     def _read(self, members: Mapping[str, Any], job_id: str) -> JobRequest:
         return read_job_request(
@@ -221,9 +226,11 @@ class JobService:
             return progress
 
 
-def _ended(progress: Mapping[str, Any] | None) -> JobState:
+def _ended(progress: Mapping[str, Any] | None, record: JobRecord) -> JobState:
     """Return how a job ended that its backend has forgotten: what it wrote last is what is left of it."""
-    return "succeeded" if progress and progress["state"] == "complete" else "failed"
+    if progress and progress["state"] == "complete":
+        return "succeeded"
+    return "cancelled" if record.state == "cancelled" else "failed"
 
 
 def _age(record: JobRecord) -> timedelta:

@@ -239,6 +239,33 @@ def test_a_job_that_is_stopped_while_it_is_submitted_is_stopped(
     assert only(service)["state"] == "cancelled"
 
 
+def test_a_job_that_was_stopped_stays_so_when_its_backend_has_forgotten_it(
+    service: JobService, cluster: Cluster
+) -> None:
+    made = service.start("alice", REQUEST)
+    service.stop("alice", made["id"])
+    # until it ends, it is what the backend says
+    assert only(service)["state"] == "running"
+    service.stop("alice", made["id"])
+    assert cluster.stopped == [f"backend-{made['id']}"] * 2
+    cluster.now = None
+    assert only(service)["state"] == "cancelled"
+
+
+@pytest.mark.parametrize(("ended", "written"), [("failed", "stopped"), ("succeeded", "complete")])
+def test_stopping_what_has_ended_does_not_make_it_cancelled(
+    service: JobService, cluster: Cluster, aws: Callable[[str], Any], ended: JobState, written: str
+) -> None:
+    made = service.start("alice", REQUEST)
+    key = made["output"].removeprefix(f"s3://{RESULTS}/") + "/progress.json"
+    aws("s3").put_object(Bucket=RESULTS, Key=key, Body=json.dumps({"state": written}).encode())
+    cluster.now = ended
+    service.stop("alice", made["id"])
+    assert not cluster.stopped
+    cluster.now = None
+    assert only(service)["state"] == ended
+
+
 def test_another_caller_s_output_is_neither_seen_nor_joined(service: JobService, cluster: Cluster) -> None:
     folder = f"s3://{RESULTS}/jobs/{uuid.uuid4().hex}"
     named = service.start("alice", {**REQUEST, "output": f"{folder}/run"})
