@@ -76,6 +76,12 @@ SCHEMAS: Final[Mapping[str, Any]] = {
             **_SUMMARY,
             "state": {"enum": ["submitting", "queued", "running", "succeeded", "failed", "cancelled"]},
             "error_code": {**_TEXT, "description": "Why it could not be submitted."},
+            "failure": {
+                "type": "object",
+                "description": "Why it ended, as the job itself last told; absent where it could not.",
+                "properties": {"code": _TEXT, "message": _TEXT},
+                "required": ["code", "message"],
+            },
             "progress": PROGRESS,
         },
         "required": [*_SUMMARY, "state", "progress"],

@@ -120,7 +120,9 @@ class JobService:
         elif state == "submitting" and _age(record) > _SUBMITTING:
             record, state = record._replace(error_code="never_submitted"), "failed"
         error = {"error_code": record.error_code} if record.error_code else {}
-        return {**_summary(record), "state": state, **error, "progress": progress}
+        failure = (progress or {}).get("failure") if state == "failed" else None
+        told = {"failure": failure} if failure else {}
+        return {**_summary(record), "state": state, **error, **told, "progress": progress}
 
     def newest(self, owner: str) -> dict[str, Any]:
         """Return the caller's jobs, newest first."""

@@ -9,11 +9,15 @@ import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from template_tables import template_table
 
+from featherface_batch.errors import SourceError
+from featherface_batch.progress import Progress
+from featherface_batch.storage import LocalStorage
 from jobs.backends import JobState
 from jobs.records import JobRecord, JobRecords
 from jobs.service import JobService
@@ -264,6 +268,30 @@ def test_stopping_what_has_ended_does_not_make_it_cancelled(
     assert not cluster.stopped
     cluster.now = None
     assert only(service)["state"] == ended
+
+
+def test_why_a_job_failed_is_told_as_the_job_told_it(
+    service: JobService, cluster: Cluster, aws: Callable[[str], Any]
+) -> None:
+    made = service.start("alice", REQUEST)
+    cluster.now = "failed"
+    assert "failure" not in only(service)
+    place = made["output"].removeprefix(f"s3://{RESULTS}/")
+
+    class Results(LocalStorage):
+        def write(self, name: str, data: bytes) -> None:
+            aws("s3").put_object(Bucket=RESULTS, Key=f"{place}/{name}", Body=data)
+
+    with pytest.raises(SourceError), Progress(Results(Path())):
+        raise SourceError("s3://photos-of-the-tests/holiday/ holds no photo")
+    shown = only(service)
+    assert shown["failure"] == {
+        "code": "source",
+        "message": "s3://photos-of-the-tests/holiday/ holds no photo",
+    }
+    # a start that is under way is not one that has failed
+    cluster.now = "running"
+    assert "failure" not in only(service)
 
 
 def test_another_caller_s_output_is_neither_seen_nor_joined(service: JobService, cluster: Cluster) -> None:
