@@ -7,7 +7,7 @@ import os
 import shlex
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from http import HTTPStatus
@@ -125,11 +125,15 @@ class RayJobs:
         ``https://host:port`` of the cluster's dashboard.
     token : str
         The cluster's authentication token.
+    renew : callable, optional
+        Returns the token as it is by now, where the server refuses the one that is known: a token may be
+        replaced while a process lives.
     """
 
-    def __init__(self, address: str, token: str) -> None:
+    def __init__(self, address: str, token: str, renew: Callable[[], str] | None = None) -> None:
         self._address = address.rstrip("/")
         self._token = token
+        self._renew = renew
 
     def submit(self, job_id: str, command: Sequence[str]) -> str:
         """Submit a job and return its id."""
@@ -159,6 +163,16 @@ class RayJobs:
         return None
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        try:
+            return self._call_once(method, path, body)
+        except MissingRightError:
+            token = None if self._renew is None else self._renew()
+            if token is None or token == self._token:
+                raise
+            self._token = token
+        return self._call_once(method, path, body)
+
+    def _call_once(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         request = urllib.request.Request(f"{self._address}{path}", data, headers, method=method)
@@ -192,6 +206,10 @@ def backend_from_environment() -> Backend:
     address = os.environ.get("RAY_JOBS_ADDRESS")
     if not address:
         return AwsBatch(client("batch"), required("BATCH_JOB_QUEUE"), required("BATCH_JOB_DEFINITION"))
+    return RayJobs(address, _ray_token(), _ray_token)
+
+
+def _ray_token() -> str:
     with translated("reading the Ray token"):
         secret = client("secretsmanager").get_secret_value(SecretId=required("RAY_TOKEN_SECRET"))
-    return RayJobs(address, str(secret["SecretString"]))
+    return str(secret["SecretString"])
