@@ -57,6 +57,7 @@ _EXCEPTIONS: Final[Mapping[str, tuple[str, int]]] = {
     "image_too_large": ("ImageTooLargeException", 400),
     "photo_not_found": ("InvalidS3ObjectException", 400),
     "photo_archived": ("InvalidS3ObjectException", 400),
+    "photo_encrypted": ("InvalidS3ObjectException", 400),
     "photo_replaced": ("InvalidS3ObjectException", 400),
     "storage_denied": ("InvalidS3ObjectException", 400),
     "storage_unavailable": ("ThrottlingException", 400),

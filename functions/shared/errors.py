@@ -12,6 +12,7 @@
     ├── PhotoError                   photo                   the stored photo is at fault; don't retry
     │   ├── PhotoNotFoundError       photo_not_found         it does not exist
     │   ├── PhotoArchivedError       photo_archived          it must be restored from an archive first
+    │   ├── PhotoEncryptedError      photo_encrypted         its key is its owner's alone, or is deleted
     │   ├── PhotoReplacedError       photo_replaced          other bytes are stored by now than were announced
     │   └── PhotoKeyError            photo_key_too_long      its result's name would be longer than S3 allows
     ├── ResultNotFoundError          result_not_found        there is no result by that name, or not yet
@@ -43,6 +44,7 @@ __all__ = [
     "OutputTakenError",
     "PayloadTooLargeError",
     "PhotoArchivedError",
+    "PhotoEncryptedError",
     "PhotoError",
     "PhotoKeyError",
     "PhotoNotFoundError",
@@ -113,6 +115,12 @@ class PhotoArchivedError(PhotoError):
     """The photo lies in an archive such as S3 Glacier and must be restored before it can be read."""
 
     code = "photo_archived"
+
+
+class PhotoEncryptedError(PhotoError):
+    """Only whoever stored the photo has its key (SSE-C), or KMS has none any more."""
+
+    code = "photo_encrypted"
 
 
 class PhotoReplacedError(PhotoError):

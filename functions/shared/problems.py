@@ -35,6 +35,7 @@ _STATUSES: Final[Mapping[str, int]] = {
     "answer_too_large": 422,
     "photo_not_found": 404,
     "photo_archived": 422,
+    "photo_encrypted": 422,
     "result_not_found": 404,
     "job_not_found": 404,
     "job_conflict": 422,
