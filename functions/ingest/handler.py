@@ -11,7 +11,7 @@ with collector_paused():
     from ingest.events import Change, read_changes
     from ingest.runtime import settle_once
     from shared.clients import longest_call_seconds
-    from shared.errors import FunctionError, InvalidEventError
+    from shared.errors import FunctionError, InvalidEventError, UnderWayError
     from shared.observability import LOGGER, observed, record_error, record_work
 
 __all__ = ["lambda_handler"]
@@ -60,6 +60,10 @@ def _change_settled(change: Change | InvalidEventError, named: dict[str, str], c
         if isinstance(change, InvalidEventError):
             raise change
         state = settle_once(change, context)
+    except UnderWayError as error:
+        # nothing is wrong: events come twice
+        LOGGER.info("already under way", extra={**named, "reason": str(error)})
+        return False
     except (FunctionError, FeatherFaceError) as error:
         record_error(error.code)
         LOGGER.error(

@@ -18,6 +18,7 @@
     ├── ResultNotFoundError          result_not_found        there is no result by that name, or not yet
     ├── JobNotFoundError             job_not_found           the caller has no job by that id
     ├── JobConflictError             job_conflict            an idempotency key stands for another request
+    ├── UnderWayError                under_way               another invocation is at this very change
     ├── InvalidEventError            invalid_event           a message is no event that this function knows
     ├── StorageDeniedError           storage_denied          this function may not read the photo
     │   └── MissingRightError        missing_right           it lacks a right that it needs whatever the photo
@@ -54,6 +55,7 @@ __all__ = [
     "SetupError",
     "StorageDeniedError",
     "StorageUnavailableError",
+    "UnderWayError",
 ]
 
 
@@ -151,6 +153,12 @@ class JobConflictError(FunctionError):
     """An idempotency key stands for another request already."""
 
     code = "job_conflict"
+
+
+class UnderWayError(FunctionError):
+    """Another invocation works on the same change at the moment."""
+
+    code = "under_way"
 
 
 class InvalidEventError(FunctionError):

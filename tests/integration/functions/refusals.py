@@ -1,4 +1,4 @@
-"""Refusals of AWS, given to the functions' own clients where botocore would send the request."""
+"""Refusals of AWS, given where botocore would send the request, whichever client a function made for it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from botocore.awsrequest import AWSResponse
-
-from shared.clients import client
+from botocore.endpoint import Endpoint
 
 __all__ = ["refused"]
 
 
 @contextmanager
-def refused(service: str, status: int, code: str, operation: str = "*") -> Iterator[None]:
-    """Refuse every call of a service, or those of one operation, for a while."""
+def refused(service: str, status: int, code: str, operation: str = "") -> Iterator[None]:
+    """Refuse every call of a service, or those of one operation of DynamoDB, for a while."""
+    send = Endpoint._send
 
     class Body:
         def stream(self, *_: Any, **__: Any) -> Any:
@@ -25,13 +26,13 @@ def refused(service: str, status: int, code: str, operation: str = "*") -> Itera
             else:
                 yield json.dumps({"__type": code, "message": "injected"}).encode()
 
-    def before_send(request: Any, **_: Any) -> AWSResponse:
+    def refuse(endpoint: Any, request: Any) -> Any:
+        target = request.headers.get("X-Amz-Target", b"")
+        target = target.decode() if isinstance(target, bytes) else target
+        if endpoint._endpoint_prefix != service or not target.endswith(operation):
+            return send(endpoint, request)
         return AWSResponse(request.url, status, {}, Body())
 
-    events = client(service).meta.events
-    name = f"before-send.{service}.{operation}"
-    events.register(name, before_send)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Endpoint, "_send", refuse)
         yield
-    finally:
-        events.unregister(name, before_send)

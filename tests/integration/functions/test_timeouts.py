@@ -11,7 +11,7 @@ import pytest
 from queue_messages import uploaded
 from template_tables import template_properties
 
-from shared.clients import client, forget_clients, longest_call_seconds
+from shared.clients import client, longest_call_seconds
 
 PHOTOS = "photos-of-the-tests"
 Call = Callable[..., tuple[int, dict[str, Any]]]
@@ -23,10 +23,9 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.getsockname()[1]}")
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-        forget_clients()
+        # not the client that the process keeps, and others with it
+        monkeypatch.setattr("detect.service.client", client.__wrapped__)
         yield
-    monkeypatch.undo()
-    forget_clients()
 
 
 def test_a_service_that_hangs_does_not_outlast_the_functions() -> None:
