@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from jobs.requests import FORMATS
+from jobs.requests import FORMATS, MAX_ERRORS
 
 __all__ = ["PROGRESS", "SCHEMAS"]
 
@@ -50,7 +50,9 @@ SCHEMAS: Final[Mapping[str, Any]] = {
                     "confidence_threshold": {"type": "number", "minimum": 0, "maximum": 1},
                     "max_errors": {
                         "type": ["integer", "string"],
-                        "description": 'A count, or a part such as "5%".',
+                        "minimum": 0,
+                        "pattern": MAX_ERRORS,
+                        "description": 'A count of photos, or a percentage such as "2.5%".',
                     },
                     "mirror": {
                         "type": "boolean",

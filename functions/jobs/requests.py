@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -9,7 +10,10 @@ from featherface import ConfigurationError, DetectOptions, Settings
 from shared.errors import InvalidOptionError, RequestError
 from shared.photos import UPLOADS
 
-__all__ = ["FORMATS", "OUTPUTS", "JobRequest", "command_line", "read_job_request"]
+__all__ = ["FORMATS", "MAX_ERRORS", "OUTPUTS", "JobRequest", "command_line", "read_job_request"]
+
+MAX_ERRORS: Final = r"^([0-9]{1,18}|(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?)%)$"
+"""A count of photos or a percentage, as text; the batch command's own rule."""
 
 OUTPUTS: Final = "jobs/"
 """Where the outputs of all jobs lie in the results bucket."""
@@ -145,9 +149,11 @@ def _options(options: object) -> dict[str, Any]:
         if not isinstance(options.get(name, False), bool):
             raise InvalidOptionError(f"{name} must be true or false; got {options[name]!r}")
     errors = options.get("max_errors", 0)
-    percent = isinstance(errors, str) and errors.endswith("%") and errors[:-1].isdecimal()
-    if not percent and not _is_count(errors, 0):
-        raise InvalidOptionError(f'max_errors must be a count or a text such as "5%"; got {errors!r}')
+    text = str(errors) if _is_count(errors, 0) else errors
+    if not isinstance(text, str) or not re.fullmatch(MAX_ERRORS, text):
+        raise InvalidOptionError(
+            f'max_errors must be a count or a percentage up to 100 such as "2.5%"; got {errors!r}'
+        )
     if not _is_count(options.get("limit", 1), 1):
         raise InvalidOptionError(f"limit must be a count of at least 1; got {options['limit']!r}")
     return {name: value for name, value in options.items() if value is not None}

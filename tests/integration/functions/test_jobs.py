@@ -18,7 +18,8 @@ from gateway_events import rest_event
 from refusals import refused
 
 from jobs.backends import AwsBatch
-from jobs.requests import FORMATS, command_line, read_job_request
+from jobs.requests import FORMATS, JobRequest, command_line, read_job_request
+from shared.errors import InvalidOptionError
 
 ROOT = Path(__file__).parents[3]
 PHOTOS, RESULTS = "photos-of-the-tests", "results-of-the-tests"
@@ -199,6 +200,61 @@ def test_a_request_that_cannot_be_done_is_a_problem(
 ) -> None:
     found, answer = jobs("POST", "/v1/jobs", json_body=members)
     assert (found, answer["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("0", "100", "007", "5%", "2.5%", "0%", "0.0%", "100%", "100.00%", "12.25%"),
+        *(
+            "",
+            "%",
+            "-1",
+            "-1%",
+            "500%",
+            "100.1%",
+            "1e1%",
+            "nan%",
+            "inf%",
+            "5 %",
+            " 5",
+            "5\n",
+            "1_000",
+            "\u0663",
+        ),
+        *("2.5", "5%%", ".5%", "5.%", "many", "9" * 18, "9" * 19, "9" * 5000),
+    ],
+)
+def test_the_api_and_the_command_take_the_same_limits_of_errors(text: str) -> None:
+    from featherface_batch.errors import UsageError
+    from featherface_batch.limits import ErrorLimit
+
+    def taken(read: Callable[[], object], refusal: type[Exception]) -> bool:
+        try:
+            read()
+        except refusal:
+            return False
+        return True
+
+    def ask(max_errors: object) -> JobRequest:
+        members = {"source": SOURCE, "options": {"max_errors": max_errors}}
+        return read_job_request(members, uuid.uuid4().hex, PHOTOS, RESULTS)
+
+    document = json.loads((ROOT / "openapi.json").read_text(encoding="utf-8"))
+    schema = document["components"]["schemas"]["JobRequest"]["properties"]["options"]
+    by_api = taken(lambda: ask(text), InvalidOptionError)
+    assert by_api == taken(lambda: ErrorLimit.parse(text), UsageError)
+    # a line end at the very end is between the dialects of expressions
+    if not text.endswith("\n"):
+        described = taken(
+            lambda: jsonschema.validate({"max_errors": text}, schema), jsonschema.ValidationError
+        )
+        assert described == by_api
+    if by_api:
+        arguments = command_line(ask(text))
+        assert arguments[arguments.index("--max-errors") + 1] == text
+    if text.isdecimal() and text.isascii() and len(text) < 20 and text == str(int(text)):
+        assert taken(lambda: ask(int(text)), InvalidOptionError) == by_api
 
 
 def test_every_job_s_command_line_is_one_that_the_batch_package_reads() -> None:
