@@ -90,7 +90,10 @@ SCHEMAS: Final[Mapping[str, Any]] = {
     },
     "JobList": {
         "type": "object",
-        "properties": {"jobs": {"type": "array", "items": {"$ref": "#/components/schemas/JobSummary"}}},
+        "properties": {
+            "jobs": {"type": "array", "items": {"$ref": "#/components/schemas/JobSummary"}},
+            "next": {**_TEXT, "description": "The `after` of the next page; absent on the last."},
+        },
         "required": ["jobs"],
     },
 }

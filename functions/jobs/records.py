@@ -188,18 +188,25 @@ class JobRecords:
             {":state": {"S": "cancelled"}, ":submitted": {"S": "submitted"}},
         )
 
-    def newest(self, owner: str) -> list[JobRecord]:
-        """Return a caller's jobs, newest first, at most 100."""
+    def newest(self, owner: str, after: str | None = None) -> tuple[list[JobRecord], bool]:
+        """Return a caller's jobs, newest first, and whether there are older ones.
+
+        Parameters
+        ----------
+        owner : str
+        after : str, optional
+            Only jobs that are older than the one by this id, whether it is there or not.
+        """
         with translated("reading the jobs' records"):
             answer = self._dynamodb.query(
                 TableName=self._table,
-                KeyConditionExpression="#owner = :owner AND id < :keys",
+                KeyConditionExpression="#owner = :owner AND id < :end",
                 ExpressionAttributeNames={"#owner": "owner"},
-                ExpressionAttributeValues={":owner": {"S": owner}, ":keys": {"S": _KEY_PREFIX}},
+                ExpressionAttributeValues={":owner": {"S": owner}, ":end": {"S": after or _KEY_PREFIX}},
                 ScanIndexForward=False,
                 Limit=_PAGE,
             )
-        return [_record(item) for item in answer["Items"]]
+        return [_record(item) for item in answer["Items"]], "LastEvaluatedKey" in answer
 
     def _update(
         self, record: JobRecord, expression: str, condition: str, values: dict[str, dict[str, str]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +15,14 @@ from typing import Any, Final
 from jobs.backends import Backend, JobState
 from jobs.records import JobRecord, JobRecords
 from jobs.requests import OUTPUTS, JobRequest, command_line, read_job_request
-from shared.errors import FunctionError, JobConflictError, OutputTakenError, SetupError, StorageDeniedError
+from shared.errors import (
+    FunctionError,
+    InvalidOptionError,
+    JobConflictError,
+    OutputTakenError,
+    SetupError,
+    StorageDeniedError,
+)
 from shared.storage import error_code, translated
 
 __all__ = ["JobService"]
@@ -25,6 +33,7 @@ _SUBMITTING: Final = timedelta(minutes=5)
 # A submission takes a second; and a call that ran out of time has left its claim two seconds before its end.
 _WAIT_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.25
+_JOB_ID: Final = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{16}")
 _GOING_ON: Final = frozenset({"queued", "running"})
 _MISSING: Final = frozenset({"NoSuchKey", "404", "NotFound"})
 
@@ -124,9 +133,25 @@ class JobService:
         told = {"failure": failure} if failure else {}
         return {**_summary(record), "state": state, **error, **told, "progress": progress}
 
-    def newest(self, owner: str) -> dict[str, Any]:
-        """Return the caller's jobs, newest first."""
-        return {"jobs": [_summary(record) for record in self._records.newest(owner)]}
+    def newest(self, owner: str, after: str | None = None) -> dict[str, Any]:
+        """Return the caller's jobs, newest first, and ``next`` if there may be older ones.
+
+        Parameters
+        ----------
+        owner : str
+        after : str, optional
+            The ``next`` of the answer before.
+
+        Raises
+        ------
+        InvalidOptionError
+            It is no job's id.
+        """
+        if after is not None and not _JOB_ID.fullmatch(after):
+            raise InvalidOptionError(f"after must be the id of a job, as next has it; got {after[:80]!r}")
+        records, more = self._records.newest(owner, after)
+        following = {"next": records[-1].id} if more else {}
+        return {"jobs": [_summary(record) for record in records], **following}
 
     def stop(self, owner: str, job_id: str) -> None:
         """Stop a job; what it has written stays, and the same request goes on from there."""

@@ -98,6 +98,10 @@ def test_a_job_is_started_shown_and_listed(jobs: Call, batch: Any, s3: Any) -> N
 
     status, listed = jobs("GET", "/v1/jobs")
     assert made["id"] in {job["id"] for job in listed["jobs"]}
+    status, older = jobs("GET", "/v1/jobs", query={"after": made["id"]})
+    assert status == 200
+    assert made["id"] not in {job["id"] for job in older["jobs"]}
+    assert jobs("GET", "/v1/jobs", query={"after": "key-"})[1]["code"] == "invalid_option"
     assert jobs("DELETE", f"/v1/jobs/{made['id']}")[0] == 204
 
 

@@ -22,6 +22,7 @@ from jobs.backends import JobState
 from jobs.records import JobRecord, JobRecords
 from jobs.service import JobService
 from shared.errors import (
+    InvalidOptionError,
     JobConflictError,
     JobNotFoundError,
     OutputTakenError,
@@ -328,6 +329,31 @@ def test_uploads_are_read_only_where_the_operator_says_so(
             service.start("alice", {"source": source})
         assert allowed.start("alice", {"source": source})["source"] == source.rstrip("/")
     assert service.start("alice", {"source": f"s3://{PHOTOS}/uploads-of-2025"})
+
+
+def test_more_jobs_than_a_page_are_listed_page_by_page(service: JobService, records: JobRecords) -> None:
+    def row(owner: str, number: int) -> JobRecord:
+        job_id = f"20260101T{number:06d}-{number:016x}"
+        return JobRecord(owner, job_id, "s3://a/b", "s3://c/jobs/d", "jsonl", "featherface", "", 1)
+
+    rows = [row("alice", number) for number in range(205)]
+    for one in [*rows, row("bob", 7)]:
+        assert records.create(one)
+    service.start("bob", REQUEST, "key")
+    found: list[str] = []
+    sizes = []
+    page = service.newest("alice")
+    while True:
+        sizes.append(len(page["jobs"]))
+        found += [job["id"] for job in page["jobs"]]
+        if "next" not in page:
+            break
+        page = service.newest("alice", page["next"])
+    assert sizes == [100, 100, 5]
+    assert found == [one.id for one in reversed(rows)]
+    for after in ("key-1", "", "x", "20260101T000000"):
+        with pytest.raises(InvalidOptionError, match="after must be"):
+            service.newest("alice", after)
 
 
 def test_a_key_is_no_job(service: JobService) -> None:
