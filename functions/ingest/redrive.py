@@ -72,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--to", dest="source_url", help="URL of the queue; found by its redrive policy if omitted"
     )
     options = parser.parse_args(arguments)
-    sources, moved = [options.source_url] if options.source_url else [], 0
-    failure = None
+    sources = [options.source_url] if options.source_url else []
+    moved = status = 0
     try:
         with translated("connecting to SQS"):
             sqs = client("sqs")
@@ -86,11 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for _ in moves(sqs, options.dead_letter_url, sources[0]):
             moved += 1
     except FunctionError as error:
-        failure = error
+        status = 1
         print(f"ingest.redrive: error: {error} [{error.code}]", file=sys.stderr)
     # what was moved stays moved, whatever came then; the same command goes on
     print(json.dumps({"moved": moved, "to": sources[0] if sources else None}))
-    return 0 if failure is None else 1
+    return status
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import urllib.error
 import urllib.request
@@ -18,9 +19,12 @@ from shared.environment import required
 from shared.errors import JobNotFoundError, MissingRightError, StorageUnavailableError
 from shared.storage import translated
 
-__all__ = ["AwsBatch", "Backend", "JobState", "RayJobs", "backend_from_environment"]
+__all__ = ["AwsBatch", "Backend", "Failure", "JobState", "RayJobs", "backend_from_environment"]
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+Failure = Mapping[str, str]
+"""Why a job failed: ``code`` and ``message``."""
 
 _TIMEOUT_SECONDS: Final = 10
 _STOPPED: Final = "stopped over the API"
@@ -41,6 +45,22 @@ _RAY_STATES: Final[Mapping[str, JobState]] = {
     "FAILED": "failed",
     "STOPPED": "cancelled",
 }
+# How the batch command says what it ends with. Ray has the end of its log, whose rest is for the operator.
+_LAST_WORDS: Final = re.compile(r"^featherface: error: (.*) \[([a-z_]+)\]$", re.MULTILINE)
+# What AWS Batch says goes on with names of machines and images, which are the operator's, too.
+_BATCH_FAILURES: Final[Mapping[str, Failure]] = {
+    "OutOfMemoryError": {
+        "code": "out_of_memory",
+        "message": "the job's machine has too little memory for it",
+    },
+    "CannotPullContainer": {"code": "image", "message": "the job's image cannot be pulled"},
+    "Host EC2": {"code": "machine_lost", "message": "the job's machine was taken away"},
+}
+_REFUSED_STATUS: Final = 2
+_REFUSED: Final[Failure] = {
+    "code": "refused",
+    "message": "the command refused the request: its output holds another run, or the source is none",
+}
 
 
 def _name(job_id: str) -> str:
@@ -59,6 +79,9 @@ class Backend(Protocol):
 
     def state(self, backend_id: str) -> JobState | None:
         """Return how far it is; None if the backend does not remember it."""
+
+    def failure(self, backend_id: str) -> Failure | None:
+        """Return why a job failed, as far as the backend knows and a caller may."""
 
     def stop(self, backend_id: str) -> None:
         """End it; a job that has ended already, or is not remembered, stays as it is."""
@@ -110,6 +133,18 @@ class AwsBatch:
             return "cancelled"
         return _BATCH_STATES[jobs[0]["status"]]
 
+    def failure(self, backend_id: str) -> Failure | None:
+        """Return why the job failed: by the exit status, or by what Batch says of its machine."""
+        with translated("asking for the job"):
+            jobs = self._batch.describe_jobs(jobs=[backend_id])["jobs"]
+        job = jobs[0] if jobs else {}
+        container = job.get("container", {})
+        for reason in (container.get("reason", ""), job.get("statusReason", "")):
+            for start, failure in _BATCH_FAILURES.items():
+                if reason.startswith(start):
+                    return failure
+        return _REFUSED if container.get("exitCode") == _REFUSED_STATUS else None
+
     def stop(self, backend_id: str) -> None:
         """Cancel or terminate the job."""
         with translated("stopping the job"):
@@ -151,6 +186,11 @@ class RayJobs:
         """Return the job's state; a cluster that was made anew remembers none of the old one's jobs."""
         job = self._look(backend_id)
         return None if job is None else _RAY_STATES[str(job["status"])]
+
+    def failure(self, backend_id: str) -> Failure | None:
+        """Return why the job failed: the command's own last words, which Ray has of its log."""
+        said = _LAST_WORDS.findall(str((self._look(backend_id) or {}).get("message")))
+        return {"code": said[-1][1], "message": said[-1][0]} if said else None
 
     def stop(self, backend_id: str) -> None:
         """Ask the job to end."""

@@ -80,7 +80,7 @@ SCHEMAS: Final[Mapping[str, Any]] = {
             "error_code": {**_TEXT, "description": "Why it could not be submitted."},
             "failure": {
                 "type": "object",
-                "description": "Why it ended, as the job itself last told; absent where it could not.",
+                "description": "Why it failed, as the job told, or what runs it; absent if neither did.",
                 "properties": {"code": _TEXT, "message": _TEXT},
                 "required": ["code", "message"],
             },

@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from jobs.backends import Backend, JobState
+from jobs.backends import Backend, Failure, JobState
 from jobs.records import JobRecord, JobRecords
 from jobs.requests import OUTPUTS, JobRequest, command_line, read_job_request
 from shared.errors import (
@@ -129,9 +129,16 @@ class JobService:
         elif state == "submitting" and _age(record) > _SUBMITTING:
             record, state = record._replace(error_code="never_submitted"), "failed"
         error = {"error_code": record.error_code} if record.error_code else {}
-        failure = (progress or {}).get("failure") if state == "failed" else None
+        failure = self._failure(record, progress) if state == "failed" else None
         told = {"failure": failure} if failure else {}
         return {**_summary(record), "state": state, **error, **told, "progress": progress}
+
+    def _failure(self, record: JobRecord, progress: Mapping[str, Any] | None) -> Failure | None:
+        """Return why a job failed, in its own words if it had any; not in those of an earlier one there."""
+        told: Failure | None = (progress or {}).get("failure")
+        if progress and told and _moment(progress["updated_at"]) >= _moment(record.created_at):
+            return told
+        return self._backend().failure(record.backend_id) if record.backend_id else None
 
     def newest(self, owner: str, after: str | None = None) -> dict[str, Any]:
         """Return the caller's jobs, newest first, and ``next`` if there may be older ones.
@@ -261,7 +268,11 @@ def _ended(progress: Mapping[str, Any] | None, record: JobRecord) -> JobState:
 
 
 def _age(record: JobRecord) -> timedelta:
-    return datetime.now(UTC) - datetime.fromisoformat(record.created_at)
+    return datetime.now(UTC) - _moment(record.created_at)
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def _summary(record: JobRecord) -> dict[str, Any]:

@@ -125,6 +125,29 @@ def test_a_job_that_was_stopped_is_not_one_that_failed() -> None:
     assert backend.state("1") == "cancelled"
 
 
+@pytest.mark.parametrize(
+    ("job", "code"),
+    [
+        ({"container": {"reason": "OutOfMemoryError: Container killed", "exitCode": 137}}, "out_of_memory"),
+        ({"container": {}, "statusReason": "Host EC2 (instance i-0123) terminated."}, "machine_lost"),
+        ({"container": {"reason": "CannotPullContainerError: 0123.dkr.ecr"}}, "image"),
+        ({"container": {"exitCode": 2}, "statusReason": "Essential container in task exited"}, "refused"),
+        ({"container": {"exitCode": 1}, "statusReason": "Essential container in task exited"}, None),
+        (None, None),
+    ],
+)
+def test_why_a_job_failed_is_told_without_the_operator_s_names(
+    job: dict[str, Any] | None, code: str | None
+) -> None:
+    class Failed:
+        def describe_jobs(self, *, jobs: list[str]) -> dict[str, Any]:
+            return {"jobs": [] if job is None else [{"jobId": jobs[0], "status": "FAILED", **job}]}
+
+    failure = AwsBatch(Failed(), "queue", "definition").failure("1")
+    assert (failure or {}).get("code") == code
+    assert "0123" not in json.dumps(failure)
+
+
 def test_a_right_that_the_service_itself_lacks_is_not_a_job_that_is_missing(
     jobs: Call, caplog: pytest.LogCaptureFixture
 ) -> None:

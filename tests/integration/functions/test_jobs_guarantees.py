@@ -18,7 +18,7 @@ from template_tables import template_table
 from featherface_batch.errors import SourceError
 from featherface_batch.progress import Progress
 from featherface_batch.storage import LocalStorage
-from jobs.backends import JobState
+from jobs.backends import Failure, JobState
 from jobs.records import JobRecord, JobRecords
 from jobs.service import JobService
 from shared.errors import (
@@ -42,6 +42,7 @@ class Cluster:
         self.jobs: dict[str, tuple[str, ...]] = {}
         self.stopped: list[str] = []
         self.now: JobState | None = "running"
+        self.knows: Failure | None = None
         self.before: BaseException | None = None
         self.after: BaseException | None = None
 
@@ -59,6 +60,9 @@ class Cluster:
 
     def state(self, backend_id: str) -> JobState | None:
         return self.now
+
+    def failure(self, backend_id: str) -> Failure | None:
+        return self.knows
 
     def stop(self, backend_id: str) -> None:
         self.stopped.append(backend_id)
@@ -290,9 +294,15 @@ def test_why_a_job_failed_is_told_as_the_job_told_it(
         "code": "source",
         "message": "s3://photos-of-the-tests/holiday/ holds no photo",
     }
+    # another job that was refused there has not failed of it: what runs it knows better
+    cluster.knows = {"code": "output_mismatch", "message": "holds a run that differs"}
+    assert only(service)["failure"] == shown["failure"]
+    time.sleep(1.1)
+    later = service.start("alice", {**REQUEST, "output": made["output"]})
+    assert service.show("alice", later["id"])["failure"] == cluster.knows
     # a start that is under way is not one that has failed
     cluster.now = "running"
-    assert "failure" not in only(service)
+    assert "failure" not in service.show("alice", made["id"])
 
 
 def test_another_caller_s_output_is_neither_seen_nor_joined(service: JobService, cluster: Cluster) -> None:
