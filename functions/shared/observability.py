@@ -91,10 +91,18 @@ def record_analysis(analysis: Analysis) -> None:
     METRICS.add("parameter_count", analysis.model.parameters)
 
 
-def record_error(code: str) -> None:
-    """Count a photo or a request that ended with a coded error."""
+def record_error(code: str, reason: str | None = None) -> None:
+    """Count a photo or a request that ended with a coded error.
+
+    Parameters
+    ----------
+    code : str
+    reason : str, optional
+        What the caller is not told, and the operator finds nowhere else. It names no photo.
+    """
     METRICS.add("coded_errors", 1)
-    LOGGER.warning("ended with a coded error", extra={"error_code": code})
+    told = {} if reason is None else {"reason": reason}
+    LOGGER.warning("ended with a coded error", extra={"error_code": code, **told})
 
 
 def record_init_failure(code: str, message: str) -> None:
