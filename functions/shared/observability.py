@@ -1,7 +1,7 @@
 """Logs and metrics, the same for every function. Neither ever holds image bytes, faces or photo keys.
 
 Logs are the standard library's: the runtime writes them as JSON lines with the invocation's id (the template
-asks for that form), and every ``extra`` becomes a member. Metrics are those of the deployment guide's monitor
+asks for that form), and every ``extra`` becomes a member. Metrics are of time, memory and what was found,
 and counts for rates and alarms; ``docs/lambda.md`` lists them.
 """
 
@@ -116,8 +116,7 @@ def record_init_failure(code: str, message: str) -> None:
 def efficiency_score(inference_ms: float, memory_mb: float) -> float:
     """Return photos per gigabyte-second: how many the memory and the time of inference are worth.
 
-    The deployment guide's monitor takes the score of just these two and leaves its formula open. A
-    gigabyte-second is what Lambda bills by.
+    A gigabyte-second is what Lambda bills by.
 
     Parameters
     ----------
