@@ -67,7 +67,8 @@ def read_job_request(
     job_id : str
         Names the output if the request does not.
     photos_bucket, results_bucket : str
-        A job reads and writes nothing else, whatever the caller may name.
+        A job writes nothing else. It reads lists from the first alone, which may name photos elsewhere:
+        what its own role may read bounds those.
     reads_uploads : bool
         Whether a source may hold the uploads, which are each caller's own.
 

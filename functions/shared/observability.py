@@ -1,8 +1,8 @@
 """Logs and metrics, the same for every function. Neither ever holds image bytes, faces or photo keys.
 
 Logs are the standard library's: the runtime writes them as JSON lines with the invocation's id (the template
-asks for that form), and every ``extra`` becomes a member. Metrics are of time, memory and what was found,
-and counts for rates and alarms; ``docs/lambda.md`` lists them.
+asks for that form), and every ``extra`` becomes a member. Metrics are of time and memory, and
+counts for rates and alarms; ``docs/lambda.md`` lists them.
 """
 
 from __future__ import annotations
