@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 from featherface_batch.errors import TooManyErrorsError, UsageError
 from featherface_batch.records import Tally
 
 __all__ = ["ErrorLimit"]
+
+# A count of photos, or a percentage up to 100. The API's description has the same.
+_TEXT: Final = re.compile(r"[0-9]{1,18}|(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?)%")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +31,9 @@ class ErrorLimit:
     @classmethod
     def parse(cls, text: str) -> ErrorLimit:
         """Read ``100`` or ``2.5%``; UsageError for anything else."""
-        try:
-            limit = cls(percent=float(text[:-1])) if text.endswith("%") else cls(count=int(text))
-        except ValueError:
-            limit = cls(count=-1)
-        if (limit.count or 0) < 0 or not 0 <= (limit.percent or 0) <= 100:
+        if not _TEXT.fullmatch(text):
             raise UsageError(f"--max-errors takes a number of photos or a percentage like 2.5%; got {text!r}")
-        return limit
+        return cls(percent=float(text[:-1])) if text.endswith("%") else cls(count=int(text))
 
     def check(self, tally: Tally, planned: int) -> None:
         """Raise TooManyErrorsError if more photos have failed than may."""

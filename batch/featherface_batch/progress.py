@@ -9,11 +9,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final
 
-from featherface_batch.errors import RunInUseError, SourceError, StorageError
+from featherface import FeatherFaceError
+from featherface_batch.errors import BatchError, RunInUseError, StorageError
 from featherface_batch.records import Tally, counted
 from featherface_batch.storage import Storage
 
@@ -23,6 +23,7 @@ PROGRESS_NAME: Final = "progress.json"
 _LINE_SECONDS: Final = 10.0
 # Looks between two lines at whether there are new counts for the file.
 _LOOKS: Final = 5
+_UNFORESEEN: Final = "unforeseen"
 _COLUMNS, _LINES = 80, 24
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ class Progress:
 
     From the block's beginning the source is being listed; `running` and `writing` say what comes after. A
     thread keeps the lines and the file going: photos may take long, and so may whatever else is under way.
+    What ends the block with an error stays in the file as ``failure``, for those who do not see the command's
+    own words; so does a source that cannot be listed, whose correction may have the same output.
 
     Parameters
     ----------
@@ -54,6 +57,7 @@ class Progress:
         self._before = self._now = self._told = Tally()
         self._started = self._since = time.time()
         self._took = 0.0
+        self._failure: dict[str, str] | None = None
         self._bar: Any = None
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -107,12 +111,9 @@ class Progress:
     ) -> None:
         self._ended.set()
         self._thread.join()
-        untold = isinstance(error, RunInUseError | SourceError)
+        self._failure = _failure(error)
+        untold = isinstance(error, RunInUseError)
         self._enter("complete" if error is None else "stopped", tell=not untold)
-        if isinstance(error, SourceError):
-            # the corrected source may have this output, which is as empty as it was
-            with suppress(StorageError):
-                self._storage.delete(PROGRESS_NAME)
 
     def _enter(self, state: str, *, tell: bool = True) -> None:
         with self._lock:
@@ -160,6 +161,7 @@ class Progress:
             "seconds_left": round(left / rate) if rate > 0 else None,
             "started_at": _iso(self._started),
             "updated_at": _iso(time.time()),
+            **({} if self._failure is None else {"failure": self._failure}),
         }
 
     def _line(self) -> str:
@@ -179,6 +181,15 @@ class Progress:
         except StorageError as error:
             # It only tells. If storage is not back by then, a result that cannot be written ends the run.
             _LOGGER.warning("the progress could not be written: %s", error)
+
+
+def _failure(error: BaseException | None) -> dict[str, str] | None:
+    """Return what a run ended with; None for one that is complete, or was told to stop."""
+    if isinstance(error, BatchError | FeatherFaceError):
+        return {"code": error.code, "message": str(error)}
+    if isinstance(error, Exception):
+        return {"code": _UNFORESEEN, "message": f"{type(error).__name__}; the command's log has more"}
+    return None
 
 
 def _bar(total: int, done: int) -> Any:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _LAST_PORT = 65535
+_NEEDED_BY = {"PHOTOS_BUCKET": "POST /v1/uploads", "RESULTS_BUCKET": "GET /v1/results"}
 
 
 def _port(text: str) -> int:
@@ -37,9 +38,14 @@ def main() -> int:
     from detect.openapi import document
     from detect.requests import BINARY_TYPES
     from examples.serve.gateway import Page, serve
+    from examples.serve.log import show_log
     from examples.serve.site import site
     from examples.serve.swagger import page
 
+    show_log()
+    for name, path in _NEEDED_BY.items():
+        if not os.environ.get(name):
+            print(f"{name} is not set: {path} answers 503 until it names a bucket", file=sys.stderr)
     # bulk jobs are another function's, and need a cluster
     served = document()
     paths = served["paths"].items()

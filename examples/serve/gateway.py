@@ -52,7 +52,12 @@ class Context:
 
 
 def rest_event(
-    method: str, target: str, headers: Mapping[str, str], body: bytes, binary_types: tuple[str, ...]
+    method: str,
+    target: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    binary_types: tuple[str, ...],
+    request_id: str,
 ) -> dict[str, Any]:
     """Return a request as a REST API with Lambda proxy integration hands it over."""
     parts = urlsplit(target)
@@ -74,7 +79,7 @@ def rest_event(
             "httpMethod": method,
             "path": parts.path,
             "stage": "local",
-            "requestId": str(uuid.uuid4()),
+            "requestId": request_id,
             "identity": {"sourceIp": "127.0.0.1"},
         },
         "body": text or None,
@@ -120,12 +125,15 @@ def serve(
             if page is not None:
                 self._send(200, {"Content-Type": page.media_type}, page.content)
                 return
-            event = rest_event(self.command, self.path, dict(self.headers.items()), body, binary_types)
+            # one id for both of Lambda's: the log knows a request by the gateway's, the answer by its own
+            context = Context()
+            headers = dict(self.headers.items())
+            event = rest_event(self.command, self.path, headers, body, binary_types, context.aws_request_id)
             if len(json.dumps(event)) > _MAX_EVENT_BYTES:
                 self._refuse(*_TOO_LARGE)
                 return
             with one_at_a_time:
-                answer = handler(event, Context())
+                answer = handler(event, context)
             content = answer["body"].encode()
             if answer.get("isBase64Encoded"):
                 content = base64.b64decode(content)

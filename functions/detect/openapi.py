@@ -95,6 +95,12 @@ def _job_paths() -> dict[str, Any]:
         "schema": {"type": "string", "minLength": 1, "maxLength": 255},
         "description": "The same key is the same job, however often it comes.",
     }
+    after = {
+        "name": "after",
+        "in": "query",
+        "schema": {"type": "string", "pattern": "^[0-9]{8}T[0-9]{6}-[0-9a-f]{16}$"},
+        "description": "Jobs older than the one by this id: the `next` of the page before.",
+    }
     body = _body({"application/json": {"schema": reference("JobRequest")}})
     stop = _operation("stopJob", "Stop a bulk job of yours", "Job", ("404",), parameters=[job_id])
     del stop["responses"]["200"]
@@ -109,7 +115,13 @@ def _job_paths() -> dict[str, Any]:
                 parameters=[key],
                 requestBody=body,
             ),
-            "get": _operation("listJobs", "List your bulk jobs, newest first", "JobList", ()),
+            "get": _operation(
+                "listJobs",
+                "List your bulk jobs, newest first, 100 at a time",
+                "JobList",
+                ("422",),
+                parameters=[after],
+            ),
         },
         "/v1/jobs/{job_id}": {
             "get": _operation("showJob", "Show a bulk job of yours", "Job", ("404",), parameters=[job_id]),

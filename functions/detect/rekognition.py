@@ -18,6 +18,7 @@ from shared.bodies import Body
 from shared.errors import FunctionError, RequestError
 from shared.observability import LOGGER, record_error
 from shared.photos import StoredPhoto
+from shared.problems import withheld
 
 __all__ = ["ABSENT_HEADER", "MEDIA_TYPE", "RekognitionAnswer", "answer"]
 
@@ -56,6 +57,7 @@ _EXCEPTIONS: Final[Mapping[str, tuple[str, int]]] = {
     "image_too_large": ("ImageTooLargeException", 400),
     "photo_not_found": ("InvalidS3ObjectException", 400),
     "photo_archived": ("InvalidS3ObjectException", 400),
+    "photo_encrypted": ("InvalidS3ObjectException", 400),
     "photo_replaced": ("InvalidS3ObjectException", 400),
     "storage_denied": ("InvalidS3ObjectException", 400),
     "storage_unavailable": ("ThrottlingException", 400),
@@ -91,7 +93,7 @@ def answer(service: DetectService, target: str, body: Body, request_id: str) -> 
         # Threshold and size are the service's own; the answer has room for 100 faces, the largest.
         analysis = service.analyse(photo, RequestOptions(DetectOptions()))
     except (FunctionError, FeatherFaceError) as error:
-        record_error(error.code)
+        record_error(error.code, withheld(error))
         name, status = _EXCEPTIONS.get(error.code, ("InternalServerError", 500))
         if status >= 500:
             LOGGER.error("the call failed", extra={"error_code": error.code, "reason": str(error)})

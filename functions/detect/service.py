@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import Any, Final
 
 from detect.options import RequestOptions
 from detect.requests import BatchRequest, DetectRequest
@@ -11,12 +12,15 @@ from featherface.packages import load_manifest
 from shared.analysis import Analysis, analyse
 from shared.clients import client
 from shared.detectors import Detectors, model_info
-from shared.errors import FunctionError
+from shared.errors import FunctionError, StorageUnavailableError
 from shared.observability import record_analysis, record_error
 from shared.photos import StoredPhoto, fetch
-from shared.problems import problem_of
+from shared.problems import problem_of, withheld
 
 __all__ = ["DetectService"]
+
+# With the longest call of storage that may follow, a batch still ends before the function's time does.
+_PATIENCE_SECONDS: Final = 3.0
 
 
 class DetectService:
@@ -53,6 +57,9 @@ class DetectService:
     def detect_batch(self, request: BatchRequest, request_id: str) -> dict[str, Any]:
         """Return for each photo, in order, its ``result`` or its ``error`` as problem details.
 
+        Storage that has kept the call waiting in vain is not asked again: of eight photos in a storage that
+        hangs, none would have an answer.
+
         Raises
         ------
         ModelIntegrityError, ProviderError
@@ -60,13 +67,19 @@ class DetectService:
         """
         detector = self._detectors.get(request.options.model)
         results: list[dict[str, Any]] = []
+        in_vain = 0.0
         for index, photo in enumerate(request.photos):
+            start = time.monotonic()
             try:
+                if isinstance(photo, StoredPhoto) and in_vain > _PATIENCE_SECONDS:
+                    raise StorageUnavailableError("storage did not answer for another photo of this call")
                 if isinstance(photo, FunctionError):
                     raise photo
                 results.append({"index": index, "result": self._answer(detector, photo, request.options)})
             except (ImageError, FunctionError) as error:
-                record_error(error.code)
+                if isinstance(error, StorageUnavailableError):
+                    in_vain += time.monotonic() - start
+                record_error(error.code, withheld(error))
                 results.append({"index": index, "error": problem_of(error, request_id)})
         return {"results": results}
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from shared.clients import client, signing_client
 from shared.environment import required
 from shared.errors import ResultNotFoundError
+from shared.photos import UPLOADS
 from shared.results import ResultStore, result_key
 
 __all__ = ["create_upload", "read_result"]
@@ -58,4 +59,4 @@ def read_result(upload_id: str) -> dict[str, Any]:
 
 
 def _photo_key(upload_id: str) -> str:
-    return f"uploads/{upload_id}"
+    return f"{UPLOADS}{upload_id}"

@@ -12,13 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from shared.clients import client
+from shared.errors import FunctionError
 from shared.storage import translated
 
-__all__ = ["main", "redrive"]
+__all__ = ["main", "moves", "redrive"]
 
 
 def redrive(sqs: Any, dead_letter_url: str, source_url: str) -> int:
@@ -39,7 +40,11 @@ def redrive(sqs: Any, dead_letter_url: str, source_url: str) -> int:
     StorageDeniedError, StorageUnavailableError
         A queue cannot be read or written; what was moved until then stays moved.
     """
-    moved = 0
+    return sum(1 for _ in moves(sqs, dead_letter_url, source_url))
+
+
+def moves(sqs: Any, dead_letter_url: str, source_url: str) -> Iterator[None]:
+    """Move messages as `redrive` does, one with each step: whoever counts them can do so up to an error."""
     with translated("moving messages between queues"):
         while messages := sqs.receive_message(
             QueueUrl=dead_letter_url, MaxNumberOfMessages=10, WaitTimeSeconds=1
@@ -47,8 +52,7 @@ def redrive(sqs: Any, dead_letter_url: str, source_url: str) -> int:
             for message in messages:
                 sqs.send_message(QueueUrl=source_url, MessageBody=message["Body"])
                 sqs.delete_message(QueueUrl=dead_letter_url, ReceiptHandle=message["ReceiptHandle"])
-                moved += 1
-    return moved
+                yield
 
 
 def source_of(sqs: Any, dead_letter_url: str) -> list[str]:
@@ -68,15 +72,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--to", dest="source_url", help="URL of the queue; found by its redrive policy if omitted"
     )
     options = parser.parse_args(arguments)
-    sqs = client("sqs")
-    sources = [options.source_url] if options.source_url else source_of(sqs, options.dead_letter_url)
-    if len(sources) != 1:
-        parser.error(
-            f"the dead-letter queue serves {len(sources)} queues ({', '.join(sources)}); name one with --to"
-        )
-    moved = redrive(sqs, options.dead_letter_url, sources[0])
-    print(json.dumps({"moved": moved, "to": sources[0]}))
-    return 0
+    sources = [options.source_url] if options.source_url else []
+    moved = status = 0
+    try:
+        with translated("connecting to SQS"):
+            sqs = client("sqs")
+        sources = sources or source_of(sqs, options.dead_letter_url)
+        if len(sources) != 1:
+            parser.error(
+                f"the dead-letter queue serves {len(sources)} queues ({', '.join(sources)}); "
+                "name one with --to"
+            )
+        for _ in moves(sqs, options.dead_letter_url, sources[0]):
+            moved += 1
+    except FunctionError as error:
+        status = 1
+        print(f"ingest.redrive: error: {error} [{error.code}]", file=sys.stderr)
+    # what was moved stays moved, whatever came then; the same command goes on
+    print(json.dumps({"moved": moved, "to": sources[0] if sources else None}))
+    return status
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,8 +13,10 @@ from ingest.service import IngestService
 from shared.clients import client
 from shared.collector import collector_paused
 from shared.environment import required
+from shared.errors import StorageUnavailableError, UnderWayError
 from shared.results import ResultStore
 from shared.startup import start_detectors
+from shared.storage import translated
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig
@@ -40,13 +43,39 @@ def settle_once(change: Change, context: Any) -> str:
 
     Raises
     ------
+    UnderWayError
+        A duplicate of this event is being settled.
     FunctionError, FeatherFaceError
-        As `IngestService.settle`.
+        As `IngestService.settle`; or the record against duplicates cannot be kept.
     """
     config, settle = _settler()
     # a time-out would otherwise leave the change locked until its record expires
     config.register_lambda_context(context)
-    return settle(change=change)
+    with _idempotency_translated():
+        return settle(change=change)
+
+
+@contextmanager
+def _idempotency_translated() -> Iterator[None]:
+    """Turn what Powertools says of its record into our errors: all of it is foreseen, and passes."""
+    from aws_lambda_powertools.utilities.idempotency.exceptions import (
+        IdempotencyAlreadyInProgressError,
+        IdempotencyInconsistentStateError,
+        IdempotencyPersistenceLayerError,
+    )
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    doing = "keeping the record against duplicates"
+    try:
+        yield
+    except IdempotencyAlreadyInProgressError as error:
+        raise UnderWayError("the same change is being settled; this message is for later") from error
+    except (IdempotencyInconsistentStateError, IdempotencyPersistenceLayerError) as error:
+        cause = error.__cause__
+        if isinstance(cause, BotoCoreError | ClientError):
+            with translated(doing):
+                raise cause from None
+        raise StorageUnavailableError(f"{doing}: {error}; try again") from error
 
 
 @cache

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from http import HTTPStatus
@@ -15,12 +16,15 @@ from typing import Any, Final, Literal, Protocol
 
 from shared.clients import client
 from shared.environment import required
-from shared.errors import JobNotFoundError, StorageDeniedError, StorageUnavailableError
+from shared.errors import JobNotFoundError, MissingRightError, StorageUnavailableError
 from shared.storage import translated
 
-__all__ = ["AwsBatch", "Backend", "JobState", "RayJobs", "backend_from_environment"]
+__all__ = ["AwsBatch", "Backend", "Failure", "JobState", "RayJobs", "backend_from_environment"]
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+Failure = Mapping[str, str]
+"""Why a job failed: ``code`` and ``message``."""
 
 _TIMEOUT_SECONDS: Final = 10
 _STOPPED: Final = "stopped over the API"
@@ -41,6 +45,22 @@ _RAY_STATES: Final[Mapping[str, JobState]] = {
     "FAILED": "failed",
     "STOPPED": "cancelled",
 }
+# How the batch command says what it ends with. Ray has the end of its log, whose rest is for the operator.
+_LAST_WORDS: Final = re.compile(r"^featherface: error: (.*) \[([a-z_]+)\]$", re.MULTILINE)
+# What AWS Batch says goes on with names of machines and images, which are the operator's, too.
+_BATCH_FAILURES: Final[Mapping[str, Failure]] = {
+    "OutOfMemoryError": {
+        "code": "out_of_memory",
+        "message": "the job's machine has too little memory for it",
+    },
+    "CannotPullContainer": {"code": "image", "message": "the job's image cannot be pulled"},
+    "Host EC2": {"code": "machine_lost", "message": "the job's machine was taken away"},
+}
+_REFUSED_STATUS: Final = 2
+_REFUSED: Final[Failure] = {
+    "code": "refused",
+    "message": "the command refused the request: its output holds another run, or the source is none",
+}
 
 
 def _name(job_id: str) -> str:
@@ -59,6 +79,9 @@ class Backend(Protocol):
 
     def state(self, backend_id: str) -> JobState | None:
         """Return how far it is; None if the backend does not remember it."""
+
+    def failure(self, backend_id: str) -> Failure | None:
+        """Return why a job failed, as far as the backend knows and a caller may."""
 
     def stop(self, backend_id: str) -> None:
         """End it; a job that has ended already, or is not remembered, stays as it is."""
@@ -110,6 +133,18 @@ class AwsBatch:
             return "cancelled"
         return _BATCH_STATES[jobs[0]["status"]]
 
+    def failure(self, backend_id: str) -> Failure | None:
+        """Return why the job failed: by the exit status, or by what Batch says of its machine."""
+        with translated("asking for the job"):
+            jobs = self._batch.describe_jobs(jobs=[backend_id])["jobs"]
+        job = jobs[0] if jobs else {}
+        container = job.get("container", {})
+        for reason in (container.get("reason", ""), job.get("statusReason", "")):
+            for start, failure in _BATCH_FAILURES.items():
+                if reason.startswith(start):
+                    return failure
+        return _REFUSED if container.get("exitCode") == _REFUSED_STATUS else None
+
     def stop(self, backend_id: str) -> None:
         """Cancel or terminate the job."""
         with translated("stopping the job"):
@@ -125,11 +160,15 @@ class RayJobs:
         ``https://host:port`` of the cluster's dashboard.
     token : str
         The cluster's authentication token.
+    renew : callable, optional
+        Returns the token as it is by now, where the server refuses the one that is known: a token may be
+        replaced while a process lives.
     """
 
-    def __init__(self, address: str, token: str) -> None:
+    def __init__(self, address: str, token: str, renew: Callable[[], str] | None = None) -> None:
         self._address = address.rstrip("/")
         self._token = token
+        self._renew = renew
 
     def submit(self, job_id: str, command: Sequence[str]) -> str:
         """Submit a job and return its id."""
@@ -148,6 +187,11 @@ class RayJobs:
         job = self._look(backend_id)
         return None if job is None else _RAY_STATES[str(job["status"])]
 
+    def failure(self, backend_id: str) -> Failure | None:
+        """Return why the job failed: the command's own last words, which Ray has of its log."""
+        said = _LAST_WORDS.findall(str((self._look(backend_id) or {}).get("message")))
+        return {"code": said[-1][1], "message": said[-1][0]} if said else None
+
     def stop(self, backend_id: str) -> None:
         """Ask the job to end."""
         with suppress(JobNotFoundError):
@@ -159,6 +203,16 @@ class RayJobs:
         return None
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        try:
+            return self._call_once(method, path, body)
+        except MissingRightError:
+            token = None if self._renew is None else self._renew()
+            if token is None or token == self._token:
+                raise
+            self._token = token
+        return self._call_once(method, path, body)
+
+    def _call_once(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         request = urllib.request.Request(f"{self._address}{path}", data, headers, method=method)
@@ -170,9 +224,7 @@ class RayJobs:
                 if error.code == HTTPStatus.NOT_FOUND and path != _RAY_JOBS:
                     raise JobNotFoundError("the Ray job server has no such job") from error
                 if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-                    raise StorageDeniedError(
-                        f"the Ray job server refuses the token ({error.code})"
-                    ) from error
+                    raise MissingRightError(f"the Ray job server refuses the token ({error.code})") from error
                 raise StorageUnavailableError(
                     f"the Ray job server answered {error.code} to {method} {path}"
                 ) from error
@@ -194,6 +246,10 @@ def backend_from_environment() -> Backend:
     address = os.environ.get("RAY_JOBS_ADDRESS")
     if not address:
         return AwsBatch(client("batch"), required("BATCH_JOB_QUEUE"), required("BATCH_JOB_DEFINITION"))
+    return RayJobs(address, _ray_token(), _ray_token)
+
+
+def _ray_token() -> str:
     with translated("reading the Ray token"):
         secret = client("secretsmanager").get_secret_value(SecretId=required("RAY_TOKEN_SECRET"))
-    return RayJobs(address, str(secret["SecretString"]))
+    return str(secret["SecretString"])

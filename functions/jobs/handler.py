@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Final
 
 from jobs.backends import backend_from_environment
@@ -21,6 +22,7 @@ _SERVICE: Final = JobService(
     client("s3"),
     required("PHOTOS_BUCKET"),
     required("RESULTS_BUCKET"),
+    reads_uploads=os.environ.get("JOBS_READ_UPLOADS") == "true",
 )
 _RESOLVE: Final = front_door(routes(_SERVICE))
 

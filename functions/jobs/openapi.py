@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from jobs.requests import FORMATS
+from jobs.requests import FORMATS, MAX_ERRORS
 
 __all__ = ["PROGRESS", "SCHEMAS"]
 
@@ -32,11 +32,13 @@ SCHEMAS: Final[Mapping[str, Any]] = {
         "properties": {
             "source": {
                 **_ADDRESS,
-                "description": "A prefix, a manifest or an inventory in the photos bucket.",
+                "description": "A prefix, a manifest or an inventory in the photos bucket; not below "
+                "uploads/, nor all of the bucket, unless the operator allows it.",
             },
             "output": {
                 **_ADDRESS,
-                "description": "Under jobs/ in the results bucket; of the job's own id if omitted.",
+                "description": "Under jobs/ in the results bucket; of the job's own id if omitted. The "
+                "folder below jobs/ is its first caller's: for others the code is output_taken.",
             },
             "formats": {"type": "array", "items": {"enum": list(FORMATS)}, "minItems": 1},
             "options": {
@@ -48,7 +50,9 @@ SCHEMAS: Final[Mapping[str, Any]] = {
                     "confidence_threshold": {"type": "number", "minimum": 0, "maximum": 1},
                     "max_errors": {
                         "type": ["integer", "string"],
-                        "description": 'A count, or a part such as "5%".',
+                        "minimum": 0,
+                        "pattern": MAX_ERRORS,
+                        "description": 'A count of photos, or a percentage such as "2.5%".',
                     },
                     "mirror": {
                         "type": "boolean",
@@ -74,13 +78,22 @@ SCHEMAS: Final[Mapping[str, Any]] = {
             **_SUMMARY,
             "state": {"enum": ["submitting", "queued", "running", "succeeded", "failed", "cancelled"]},
             "error_code": {**_TEXT, "description": "Why it could not be submitted."},
+            "failure": {
+                "type": "object",
+                "description": "Why it failed, as the job told, or what runs it; absent if neither did.",
+                "properties": {"code": _TEXT, "message": _TEXT},
+                "required": ["code", "message"],
+            },
             "progress": PROGRESS,
         },
         "required": [*_SUMMARY, "state", "progress"],
     },
     "JobList": {
         "type": "object",
-        "properties": {"jobs": {"type": "array", "items": {"$ref": "#/components/schemas/JobSummary"}}},
+        "properties": {
+            "jobs": {"type": "array", "items": {"$ref": "#/components/schemas/JobSummary"}},
+            "next": {**_TEXT, "description": "The `after` of the next page; absent on the last."},
+        },
         "required": ["jobs"],
     },
 }

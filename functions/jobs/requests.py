@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from featherface import ConfigurationError, DetectOptions, Settings
 from shared.errors import InvalidOptionError, RequestError
+from shared.photos import UPLOADS
 
-__all__ = ["FORMATS", "JobRequest", "command_line", "read_job_request"]
+__all__ = ["FORMATS", "MAX_ERRORS", "OUTPUTS", "JobRequest", "command_line", "read_job_request"]
+
+MAX_ERRORS: Final = r"^([0-9]{1,18}|(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?)%)$"
+"""A count of photos or a percentage, as text; the batch command's own rule."""
+
+OUTPUTS: Final = "jobs/"
+"""Where the outputs of all jobs lie in the results bucket."""
 
 FORMATS: Final = ("jsonl", "coco", "parquet", "yolo", "voc", "label-studio", "wider")
 """Output formats that the batch job knows; it checks them again."""
@@ -31,16 +39,24 @@ class JobRequest(NamedTuple):
     formats : tuple of str
     options : mapping
         Checked values of the batch command's options.
+    folder : str
+        The folder below `OUTPUTS` that the output is, or lies in.
     """
 
     source: str
     output: str
     formats: tuple[str, ...]
     options: Mapping[str, Any]
+    folder: str
 
 
 def read_job_request(
-    members: Mapping[str, Any], job_id: str, photos_bucket: str, results_bucket: str
+    members: Mapping[str, Any],
+    job_id: str,
+    photos_bucket: str,
+    results_bucket: str,
+    *,
+    reads_uploads: bool = False,
 ) -> JobRequest:
     """Check a request for a job.
 
@@ -51,7 +67,10 @@ def read_job_request(
     job_id : str
         Names the output if the request does not.
     photos_bucket, results_bucket : str
-        A job reads and writes nothing else, whatever the caller may name.
+        A job writes nothing else. It reads lists from the first alone, which may name photos elsewhere:
+        what its own role may read bounds those.
+    reads_uploads : bool
+        Whether a source may hold the uploads, which are each caller's own.
 
     Raises
     ------
@@ -62,12 +81,18 @@ def read_job_request(
     if unknown:
         raise RequestError(f"unknown member {', '.join(unknown)}; known are {', '.join(_MEMBERS)}")
     source = _address("source", members.get("source"), photos_bucket, "")
-    default = f"s3://{results_bucket}/jobs/{job_id}"
-    output = _address("output", members.get("output", default), results_bucket, "jobs/")
+    if not reads_uploads:
+        _refuse_uploads(source, photos_bucket)
+    start = f"s3://{results_bucket}/{OUTPUTS}"
+    output = _address("output", members.get("output", start + job_id), results_bucket, OUTPUTS)
+    folder, *below = output.removeprefix(start).split("/")
+    if not all((folder, *below)):
+        raise RequestError(f"output must be an address below {start} without empty parts")
     formats = members.get("formats", ["jsonl", "coco"])
     if not isinstance(formats, list) or not formats or not all(name in FORMATS for name in formats):
         raise InvalidOptionError(f"formats must be a list of {', '.join(FORMATS)}; got {formats!r}")
-    return JobRequest(source, output, tuple(dict.fromkeys(formats)), _options(members.get("options", {})))
+    options = _options(members.get("options", {}))
+    return JobRequest(source, output, tuple(dict.fromkeys(formats)), options, folder)
 
 
 def command_line(request: JobRequest) -> list[str]:
@@ -99,6 +124,15 @@ def _address(name: str, value: object, bucket: str, prefix: str) -> str:
     return value.rstrip("/")
 
 
+def _refuse_uploads(source: str, bucket: str) -> None:
+    place = source.removeprefix(f"s3://{bucket}").strip("/") + "/"
+    if place == "/" or place.startswith(UPLOADS):
+        raise RequestError(
+            f"source must not be all of the bucket, nor {UPLOADS} or below it, where every caller's uploads "
+            "lie; name another folder, or have the operator allow it by JOBS_READ_UPLOADS"
+        )
+
+
 def _options(options: object) -> dict[str, Any]:
     if not isinstance(options, dict):
         raise RequestError(f"options must be an object, got {type(options).__name__}")
@@ -116,9 +150,11 @@ def _options(options: object) -> dict[str, Any]:
         if not isinstance(options.get(name, False), bool):
             raise InvalidOptionError(f"{name} must be true or false; got {options[name]!r}")
     errors = options.get("max_errors", 0)
-    percent = isinstance(errors, str) and errors.endswith("%") and errors[:-1].isdecimal()
-    if not percent and not _is_count(errors, 0):
-        raise InvalidOptionError(f'max_errors must be a count or a text such as "5%"; got {errors!r}')
+    text = str(errors) if _is_count(errors, 0) else errors
+    if not isinstance(text, str) or not re.fullmatch(MAX_ERRORS, text):
+        raise InvalidOptionError(
+            f'max_errors must be a count or a percentage up to 100 such as "2.5%"; got {errors!r}'
+        )
     if not _is_count(options.get("limit", 1), 1):
         raise InvalidOptionError(f"limit must be a count of at least 1; got {options['limit']!r}")
     return {name: value for name, value in options.items() if value is not None}

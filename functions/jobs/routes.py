@@ -30,7 +30,7 @@ def routes(service: JobService) -> list[Route]:
         return json_answer(made, status=202, headers={"Location": f"/v1/jobs/{made['id']}"})
 
     def newest(request: Request) -> Answer:
-        return json_answer(service.newest(caller(request.context)))
+        return json_answer(service.newest(caller(request.context), request.query.get("after")))
 
     def show(request: Request, job_id: str) -> Answer:
         return json_answer(service.show(caller(request.context), job_id))

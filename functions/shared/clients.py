@@ -10,10 +10,21 @@ import os
 from functools import cache
 from typing import Any, Final
 
-__all__ = ["client", "forget_clients", "signing_client"]
+__all__ = ["client", "forget_clients", "longest_call_seconds", "signing_client"]
 
-# boto3's own number of tries may keep a caller waiting longer than the gateway does
-_ATTEMPTS: Final = "4"
+# A service that hangs must not outlast the function that asks it, or nobody is told: 3 tries of 6 seconds and
+# 3 between them are 21 at most, where the template lets a call of the API take 28. Neither S3 nor DynamoDB
+# takes a second for its first byte, and AWS Batch, the slowest, two or three.
+_ATTEMPTS: Final = "3"
+_CONNECT_SECONDS: Final = 1
+_READ_SECONDS: Final = 5
+
+
+def longest_call_seconds() -> int:
+    """Return how long a call may keep its caller waiting in vain, as far as clients decide that."""
+    attempts = _attempts()
+    # of throttled calls, up to 1, 2, 4 ... seconds lie between two tries; of others a twentieth of that
+    return attempts * (_CONNECT_SECONDS + _READ_SECONDS) + (1 << (attempts - 1)) - 1
 
 
 @cache
@@ -24,12 +35,9 @@ def client(service: str) -> Any:
     from botocore.config import Config
 
     config = Config(
-        connect_timeout=2,
-        read_timeout=10,
-        retries={
-            "mode": "standard",
-            "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS", _ATTEMPTS)),
-        },
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": _attempts()},
     )
     return boto3.client(service, region_name=os.environ.get("AWS_REGION"), config=config)
 
@@ -46,6 +54,10 @@ def signing_client() -> Any:
 
     config = Config(signature_version="s3v4", s3={"addressing_style": "virtual"})
     return boto3.client("s3", region_name=os.environ.get("AWS_REGION"), config=config)
+
+
+def _attempts() -> int:
+    return int(os.environ.get("AWS_MAX_ATTEMPTS", _ATTEMPTS))
 
 
 def forget_clients() -> None:

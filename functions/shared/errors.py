@@ -6,18 +6,22 @@
     ├── RequestError                 invalid_request         the caller must change the request
     │   ├── InvalidOptionError       invalid_option          an option is unknown, mistyped or out of range
     │   ├── MediaTypeError           unsupported_media_type  the body's Content-Type is none that is read
+    │   ├── OutputTakenError         output_taken            a job's output is another caller's
     │   ├── PayloadTooLargeError     payload_too_large       more bytes or photos than one call may carry
     │   └── AnswerTooLargeError      answer_too_large        more faces than one answer may carry
     ├── PhotoError                   photo                   the stored photo is at fault; don't retry
     │   ├── PhotoNotFoundError       photo_not_found         it does not exist
     │   ├── PhotoArchivedError       photo_archived          it must be restored from an archive first
+    │   ├── PhotoEncryptedError      photo_encrypted         its key is its owner's alone, or is deleted
     │   ├── PhotoReplacedError       photo_replaced          other bytes are stored by now than were announced
     │   └── PhotoKeyError            photo_key_too_long      its result's name would be longer than S3 allows
     ├── ResultNotFoundError          result_not_found        there is no result by that name, or not yet
     ├── JobNotFoundError             job_not_found           the caller has no job by that id
     ├── JobConflictError             job_conflict            an idempotency key stands for another request
+    ├── UnderWayError                under_way               another invocation is at this very change
     ├── InvalidEventError            invalid_event           a message is no event that this function knows
-    ├── StorageDeniedError           storage_denied          this function may not read or write there
+    ├── StorageDeniedError           storage_denied          this function may not read the photo
+    │   └── MissingRightError        missing_right           it lacks a right that it needs whatever the photo
     ├── StorageUnavailableError      storage_unavailable     storage is throttling, timing out or down: retry
     └── SetupError                   setup                   an environment variable is missing
 
@@ -37,8 +41,11 @@ __all__ = [
     "JobConflictError",
     "JobNotFoundError",
     "MediaTypeError",
+    "MissingRightError",
+    "OutputTakenError",
     "PayloadTooLargeError",
     "PhotoArchivedError",
+    "PhotoEncryptedError",
     "PhotoError",
     "PhotoKeyError",
     "PhotoNotFoundError",
@@ -48,6 +55,7 @@ __all__ = [
     "SetupError",
     "StorageDeniedError",
     "StorageUnavailableError",
+    "UnderWayError",
 ]
 
 
@@ -73,6 +81,12 @@ class MediaTypeError(RequestError):
     """The body's Content-Type is none that the API reads."""
 
     code = "unsupported_media_type"
+
+
+class OutputTakenError(RequestError):
+    """A job's output lies in a folder that is another caller's."""
+
+    code = "output_taken"
 
 
 class PayloadTooLargeError(RequestError):
@@ -105,6 +119,12 @@ class PhotoArchivedError(PhotoError):
     code = "photo_archived"
 
 
+class PhotoEncryptedError(PhotoError):
+    """Only whoever stored the photo has its key (SSE-C), or KMS has none any more."""
+
+    code = "photo_encrypted"
+
+
 class PhotoReplacedError(PhotoError):
     """The bucket holds other bytes than those that were announced."""
 
@@ -135,6 +155,12 @@ class JobConflictError(FunctionError):
     code = "job_conflict"
 
 
+class UnderWayError(FunctionError):
+    """Another invocation works on the same change at the moment."""
+
+    code = "under_way"
+
+
 class InvalidEventError(FunctionError):
     """A message is none of the events that the function knows."""
 
@@ -142,9 +168,15 @@ class InvalidEventError(FunctionError):
 
 
 class StorageDeniedError(FunctionError):
-    """The function's role may not do what it tried."""
+    """The function's role may not read the photo; whether it is there, is nothing for who asks."""
 
     code = "storage_denied"
+
+
+class MissingRightError(StorageDeniedError):
+    """The function lacks a right that it needs whatever photo comes, which is the operator's to give."""
+
+    code = "missing_right"
 
 
 class StorageUnavailableError(FunctionError):

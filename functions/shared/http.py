@@ -9,7 +9,7 @@ from typing import Any, Final
 from featherface import FeatherFaceError
 from shared.errors import AnswerTooLargeError, FunctionError
 from shared.observability import LOGGER, record_error
-from shared.problems import INTERNAL, MEDIA_TYPE, problem, problem_of
+from shared.problems import INTERNAL, MEDIA_TYPE, problem, problem_of, withheld
 from shared.router import Answer, Request, Route, Router
 
 __all__ = ["front_door", "json_answer"]
@@ -51,7 +51,7 @@ def _missing(request: Request) -> Answer:
 
 def _failed(request: Request, error: Exception) -> Answer:
     if isinstance(error, FunctionError | FeatherFaceError):
-        record_error(error.code)
+        record_error(error.code, withheld(error))
         answer = problem_of(error, request.id)
         if answer["status"] >= 500:
             LOGGER.error("the request failed", extra={"error_code": error.code, "reason": str(error)})

@@ -1,8 +1,8 @@
 """Logs and metrics, the same for every function. Neither ever holds image bytes, faces or photo keys.
 
 Logs are the standard library's: the runtime writes them as JSON lines with the invocation's id (the template
-asks for that form), and every ``extra`` becomes a member. Metrics are those of the deployment guide's monitor
-and counts for rates and alarms; ``docs/lambda.md`` lists them.
+asks for that form), and every ``extra`` becomes a member. Metrics are of time and memory, and
+counts for rates and alarms; ``docs/lambda.md`` lists them.
 """
 
 from __future__ import annotations
@@ -91,10 +91,18 @@ def record_analysis(analysis: Analysis) -> None:
     METRICS.add("parameter_count", analysis.model.parameters)
 
 
-def record_error(code: str) -> None:
-    """Count a photo or a request that ended with a coded error."""
+def record_error(code: str, reason: str | None = None) -> None:
+    """Count a photo or a request that ended with a coded error.
+
+    Parameters
+    ----------
+    code : str
+    reason : str, optional
+        What the caller is not told, and the operator finds nowhere else. It names no photo.
+    """
     METRICS.add("coded_errors", 1)
-    LOGGER.warning("ended with a coded error", extra={"error_code": code})
+    told = {} if reason is None else {"reason": reason}
+    LOGGER.warning("ended with a coded error", extra={"error_code": code, **told})
 
 
 def record_init_failure(code: str, message: str) -> None:
@@ -108,8 +116,7 @@ def record_init_failure(code: str, message: str) -> None:
 def efficiency_score(inference_ms: float, memory_mb: float) -> float:
     """Return photos per gigabyte-second: how many the memory and the time of inference are worth.
 
-    The deployment guide's monitor takes the score of just these two and leaves its formula open. A
-    gigabyte-second is what Lambda bills by.
+    A gigabyte-second is what Lambda bills by.
 
     Parameters
     ----------

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from featherface import ImageTooLargeError
-from shared.errors import PhotoArchivedError, PhotoNotFoundError, PhotoReplacedError
+from shared.errors import (
+    PhotoArchivedError,
+    PhotoEncryptedError,
+    PhotoNotFoundError,
+    PhotoReplacedError,
+    StorageDeniedError,
+)
 from shared.storage import error_code, translated
 
-__all__ = ["FetchedPhoto", "StoredPhoto", "fetch"]
+__all__ = ["UPLOADS", "FetchedPhoto", "StoredPhoto", "fetch"]
+
+UPLOADS: Final = "uploads/"
+"""Where the API's callers put photos in the photos bucket, each by an id that only they know."""
 
 # Names that S3 cannot have given, delete markers, and what is really missing.
 _MISSING = frozenset(
@@ -27,6 +36,9 @@ _MISSING = frozenset(
 )
 _INVALID_VERSION = frozenset({"InvalidArgument", "400", "BadRequest"})
 _ARCHIVED = "InvalidObjectState"
+# What S3 says of a photo whose key only its owner has (SSE-C), and of one whose key KMS has no more: unlike
+# one that is disabled, a key that is deleted never comes back.
+_ENCRYPTED = frozenset({"InvalidRequest", "KMS.NotFoundException"})
 _REPLACED = frozenset({"PreconditionFailed", "412"})
 
 
@@ -94,6 +106,8 @@ def fetch(s3: Any, photo: StoredPhoto, max_bytes: int) -> FetchedPhoto:
         There is no such photo or version.
     PhotoArchivedError
         It must be restored from its archive first.
+    PhotoEncryptedError
+        Nobody can read it for us: the key that it is encrypted with is its owner's, or deleted.
     PhotoReplacedError
         Its ETag is another by now.
     ImageTooLargeError
@@ -109,7 +123,7 @@ def fetch(s3: Any, photo: StoredPhoto, max_bytes: int) -> FetchedPhoto:
     elif photo.etag:
         which["IfMatch"] = f'"{photo.etag}"'
     missing = "there is no such photo in the bucket; check the bucket, the key and the version"
-    with translated("reading the photo"):
+    with translated("reading the photo", denied=StorageDeniedError):
         try:
             answer = s3.get_object(Bucket=photo.bucket, Key=photo.key, **which)
         except (ParamValidationError, UnicodeEncodeError) as error:
@@ -122,6 +136,11 @@ def fetch(s3: Any, photo: StoredPhoto, max_bytes: int) -> FetchedPhoto:
             if code == _ARCHIVED:
                 raise PhotoArchivedError(
                     "the photo lies in an archive; restore it in S3, then ask again"
+                ) from error
+            if code in _ENCRYPTED:
+                raise PhotoEncryptedError(
+                    f"the photo is encrypted with a key that S3 does not have ({code}); store it anew, "
+                    "with S3's own key or one that KMS has"
                 ) from error
             if code in _REPLACED:
                 raise PhotoReplacedError(

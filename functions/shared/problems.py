@@ -8,7 +8,7 @@ from typing import Any, Final
 from featherface import FeatherFaceError
 from shared.errors import FunctionError
 
-__all__ = ["INTERNAL", "MEDIA_TYPE", "problem", "problem_of", "status_of"]
+__all__ = ["INTERNAL", "MEDIA_TYPE", "problem", "problem_of", "status_of", "withheld"]
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -30,16 +30,19 @@ _STATUSES: Final[Mapping[str, int]] = {
     "invalid_request": 400,
     "invalid_option": 422,
     "unsupported_media_type": 415,
+    "output_taken": 422,
     "payload_too_large": 413,
     "answer_too_large": 422,
     "photo_not_found": 404,
     "photo_archived": 422,
+    "photo_encrypted": 422,
     "result_not_found": 404,
     "job_not_found": 404,
     "job_conflict": 422,
     "not_found": 404,
     "storage_unavailable": 503,
     "setup": 503,
+    "missing_right": 503,
     "image": 422,
     "unreadable_image": 422,
     "unsupported_format": 415,
@@ -97,5 +100,11 @@ def problem(code: str, detail: str, request_id: str) -> dict[str, Any]:
 def problem_of(error: FunctionError | FeatherFaceError, request_id: str) -> dict[str, Any]:
     """Return an error's problem details; what only the operator may know is left out."""
     code = error.code
-    hidden = _PRIVATE_DETAIL if status_of(code) in _PRIVATE else str(error)
-    return problem(code, _DETAILS.get(code, hidden), request_id)
+    detail = str(error) if withheld(error) is None else _DETAILS.get(code, _PRIVATE_DETAIL)
+    return problem(code, detail, request_id)
+
+
+def withheld(error: FunctionError | FeatherFaceError) -> str | None:
+    """Return what an error's problem details leave out, for the log; None if they tell all."""
+    private = error.code in _DETAILS or status_of(error.code) in _PRIVATE
+    return str(error) if private else None

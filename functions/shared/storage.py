@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from shared.errors import SetupError, StorageDeniedError, StorageUnavailableError
+from shared.errors import MissingRightError, SetupError, StorageDeniedError, StorageUnavailableError
 from shared.tracing import traced
 
 if TYPE_CHECKING:
@@ -14,8 +14,19 @@ if TYPE_CHECKING:
 
 __all__ = ["error_code", "translated"]
 
+# A key of KMS that is disabled, or about to be deleted, is its owner's to enable, as a right is to give: no
+# try helps until then. S3 says it of photos and of results alike.
 _DENIED = frozenset(
-    {"AccessDenied", "AccessDeniedException", "403", "Forbidden", "KMS.AccessDeniedException"}
+    {
+        "403",
+        "AccessDenied",
+        "AccessDeniedException",
+        "Forbidden",
+        "KMS.AccessDeniedException",
+        "KMS.DisabledException",
+        "KMS.KMSInvalidStateException",
+        "KMS.NotFoundException",
+    }
 )
 
 
@@ -25,18 +36,21 @@ def error_code(error: ClientError) -> str:
 
 
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
+def translated(doing: str, denied: type[StorageDeniedError] = MissingRightError) -> Iterator[None]:
     """Turn botocore's errors into ours.
 
     Parameters
     ----------
     doing : str
         What was tried, for the message; without names that only the owner may know.
+    denied : type
+        What it means if the role may not do it: a photo that a caller named is another matter than what the
+        function cannot do without.
 
     Raises
     ------
     StorageDeniedError
-        The role may not do it.
+        The role may not do it, or the key of KMS cannot be used; of the type that was given.
     SetupError
         There are no credentials, or no region.
     StorageUnavailableError
@@ -56,7 +70,7 @@ def translated(doing: str) -> Iterator[None]:
     except ClientError as error:
         code = error_code(error)
         if code in _DENIED:
-            raise StorageDeniedError(f"{doing}: the function's role may not do this ({code})") from error
+            raise denied(f"{doing}: the function may not do this ({code})") from error
         raise StorageUnavailableError(f"{doing}: storage answered {code or 'nothing'}; try again") from error
     except (NoCredentialsError, NoRegionError, PartialCredentialsError) as error:
         raise SetupError(f"{doing}: {error}; Lambda's role or the environment gives them") from error

@@ -23,7 +23,7 @@ the model says where a face is and nothing about whose it is.
 - Faces below about 12 px at the model's input size are mostly missed; use a larger input size.
 - **False alarms on animals, hands, dolls and drawings come with high confidence.** Where they are common,
   raise the confidence threshold and look at what is left.
-- A face that fills the photo is found worse than a middling one. Shrink large photos.
+- Faces higher than about 1,000 px at the model's input size may be missed: the largest priors have 512 px.
 - Faces that are strongly rotated, heavily occluded, very dark or drawn, and profiles, score lower.
 - No audit over skin tones, ages or sexes has been made. WIDER FACE carries no such labels and is not a
   balanced sample; measure on your own photos before you rely on it.
@@ -89,8 +89,8 @@ def model_card(title: str, configuration: dict[str, Any]) -> str:
         before += " Its loss climbed average precision, too."
     if "average" in training:
         averaged = training["average"]
-        shares = " and ".join(f"{stage['weight']:.0%} of stage {stage['stage']}'s" for stage in averaged)
-        before += f" The weights are a mean: {shares}."
+        shares = " and ".join(f"{stage['weight']:.0%} of run {stage['stage']}'s" for stage in averaged)
+        before += f" The weights are a mean: {shares}, as `history` has the runs, the first one being 1."
     if "ranking" in training:
         fitted = training["ranking"]
         photos = f"{fitted['photos']:,} photos of WIDER"

@@ -184,7 +184,7 @@ def _row(stage: Stage) -> dict[str, str]:
         "stage": stage.name,
         "from": stage.start + (f", backbone of {stage.backbone}" if stage.backbone else ""),
         "taught by": taught,
-        "steps": f"{stage.steps:,} of {s.batch} crops",
+        "steps": f"{stage.steps:,} of {s.batch} crops" + (", by Muon" if s.muon_rate else ""),
         "crops": f"{', '.join(map(str, s.sizes))} px, sides up to {max(s.augmentation.scales):g}{close}",
         "matching": s.loss.matching + (f", {s.loss.outside:g} px beside" if s.loss.outside else ""),
         "trained": ", ".join(s.parts) or "all",

@@ -290,8 +290,10 @@ def test_a_source_that_had_no_photo_yet_is_listed_again(photos: Path, tmp_path: 
     output, late = tmp_path / "out", tmp_path / "late"
     late.mkdir()
     for _ in range(2):
-        with pytest.raises(SourceError, match="holds no photo"):
+        with pytest.raises(SourceError, match="holds no photo") as refused:
             run(late, output)
+        progress = json.loads((output / "progress.json").read_text())
+        assert progress["failure"] == {"code": "source", "message": str(refused.value)}
     (late / "a.jpg").write_bytes((photos / "0/00.jpg").read_bytes())
     assert run(late, output).photos == 1
     (late / "b.jpg").write_bytes((photos / "0/00.jpg").read_bytes())

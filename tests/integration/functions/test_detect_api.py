@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 from gateway_events import rest_event, url_event
+from refusals import refused
 from urllib3.filepost import encode_multipart_formdata
 
 from featherface import DETECTIONS_SCHEMA, DetectOptions, Detector
@@ -201,6 +202,33 @@ def test_a_photo_in_an_archive_is_nothing_to_ask_for_again(
     status, answer = call("POST", "/v1/detect", json_body={"s3": {"bucket": GONE["bucket"], "key": key}})
     assert (status, answer["code"]) == (422, "photo_archived")
     assert "restore it" in answer["detail"]
+
+
+def test_a_photo_that_may_not_be_read_is_no_photo_to_the_caller_and_has_its_reason_in_the_log(
+    call: Call, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = {"s3": GONE}
+    with refused("s3", 403, "AccessDenied"):
+        status, answer = call("POST", "/v1/detect", json_body=place)
+        _, batch = call("POST", "/v1/detect/batch", json_body={"images": [place]})
+    assert (status, answer["code"]) == (404, "storage_denied")
+    assert "AccessDenied" not in answer["detail"]
+    assert batch["results"][0]["error"]["detail"] == answer["detail"]
+    reasons = [getattr(record, "reason", "") for record in caplog.records]
+    assert len([reason for reason in reasons if "AccessDenied" in reason]) == 2
+    assert GONE["key"] not in "".join(reasons)
+
+
+def test_a_right_that_the_service_itself_lacks_is_not_a_result_that_is_missing(
+    call: Call, caplog: pytest.LogCaptureFixture
+) -> None:
+    with refused("s3", 403, "AccessDenied"):
+        status, answer = call("GET", f"/v1/results/{'0' * 32}")
+    assert (status, answer["code"]) == (503, "missing_right")
+    assert "photo" not in answer["detail"]
+    told = [record for record in caplog.records if "AccessDenied" in getattr(record, "reason", "")]
+    assert told
+    assert all("reading the result" in record.__dict__["reason"] for record in told)
 
 
 def test_a_problem_does_not_repeat_all_that_was_sent(call: Call) -> None:

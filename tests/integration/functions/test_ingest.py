@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from botocore.endpoint import Endpoint
-from queue_messages import message
+from queue_messages import message, uploaded
+from refusals import refused
 
 from featherface import Detector
+from ingest.service import IngestService
 
 PHOTOS = "photos-of-the-tests"
 RESULTS = "results-of-the-tests"
@@ -204,3 +206,61 @@ def test_duplicates_are_analysed_once(
     metrics = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
     assert sum(sum(blob.get("photos", [])) for blob in metrics) == 1
     assert result(s3, key) is not None
+
+
+def metrics(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if '"_aws"' in line)
+    told: dict[str, Any] = json.loads(line)
+    return told
+
+
+def test_a_duplicate_of_what_is_under_way_is_no_error(
+    ingest_handler: Handler,
+    context: Any,
+    key: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    event, nested, settle = uploaded(PHOTOS, key), [], IngestService.settle
+
+    def with_a_duplicate(service: IngestService, change: Any) -> str:
+        capsys.readouterr()
+        with caplog.at_level("INFO"):
+            nested.append(ingest_handler(event, context))
+        return settle(service, change)
+
+    monkeypatch.setattr(IngestService, "settle", with_a_duplicate)
+    ingest_handler(event, context)
+    back = [{"itemIdentifier": event["Records"][0]["messageId"]}]
+    assert nested == [{"batchItemFailures": back}]
+    (told,) = (record for record in caplog.records if "under way" in record.message)
+    assert (told.levelname, told.exc_info) == ("INFO", None)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "code"),
+    [
+        ("ProvisionedThroughputExceededException", "storage_unavailable"),
+        ("AccessDeniedException", "missing_right"),
+    ],
+)
+def test_a_record_against_duplicates_that_cannot_be_kept_is_a_coded_error(
+    ingest_handler: Handler,
+    context: Any,
+    key: str,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    refusal: str,
+    code: str,
+) -> None:
+    event = uploaded(PHOTOS, key)
+    with refused("dynamodb", 400, refusal, "PutItem"):
+        answer = ingest_handler(event, context)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": event["Records"][0]["messageId"]}]}
+    assert metrics(capsys)["coded_errors"] == [1]
+    (told,) = (record for record in caplog.records if record.levelname == "ERROR")
+    assert told.__dict__["error_code"] == code
+    assert refusal in told.__dict__["reason"]
+    assert told.exc_info is None

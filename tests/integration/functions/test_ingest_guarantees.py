@@ -327,6 +327,21 @@ def test_a_photo_in_an_archive_is_an_error_on_record_and_no_event_to_try_again(
     assert found["error"]["code"] == row(aws, key)["error_code"] == "photo_archived"
 
 
+@pytest.mark.parametrize("code", ["InvalidRequest", "KMS.NotFoundException"])
+def test_a_photo_that_nobody_can_decrypt_is_an_error_on_record_and_no_event_to_try_again(
+    detectors: Detectors, aws: Callable[[str], Any], result: Result, key: str, code: str
+) -> None:
+    client = refusing(aws, 400, code, 1)
+    service = IngestService(
+        detectors, client, ResultStore(aws("s3"), RESULTS), Index(aws("dynamodb"), os.environ["INDEX_TABLE"])
+    )
+    assert service.settle(change("created", key, 1)) == "failed"
+    found = result(key)
+    assert found is not None
+    assert found["error"]["code"] == row(aws, key)["error_code"] == "photo_encrypted"
+    assert code in found["error"]["message"]
+
+
 def test_a_key_too_long_for_a_result_is_on_record_in_the_index(
     service: IngestService, aws: Callable[[str], Any], s3: Any, jpeg: Callable[[int], bytes]
 ) -> None:
@@ -387,7 +402,12 @@ def test_missing_credentials_are_the_setup_s_fault_and_not_storage_s() -> None:
 
 @pytest.mark.parametrize(
     ("status", "code", "error"),
-    [(503, "SlowDown", StorageUnavailableError), (403, "AccessDenied", StorageDeniedError)],
+    [
+        (503, "SlowDown", StorageUnavailableError),
+        (403, "AccessDenied", StorageDeniedError),
+        (400, "KMS.DisabledException", StorageDeniedError),
+        (400, "KMS.KMSInvalidStateException", StorageDeniedError),
+    ],
 )
 def test_what_is_not_the_photo_s_fault_goes_back_and_succeeds_later(
     detectors: Detectors,

@@ -15,9 +15,11 @@ from typing import Any
 import jsonschema
 import pytest
 from gateway_events import rest_event
+from refusals import refused
 
 from jobs.backends import AwsBatch
-from jobs.requests import FORMATS, command_line, read_job_request
+from jobs.requests import FORMATS, JobRequest, command_line, read_job_request
+from shared.errors import InvalidOptionError
 
 ROOT = Path(__file__).parents[3]
 PHOTOS, RESULTS = "photos-of-the-tests", "results-of-the-tests"
@@ -96,6 +98,10 @@ def test_a_job_is_started_shown_and_listed(jobs: Call, batch: Any, s3: Any) -> N
 
     status, listed = jobs("GET", "/v1/jobs")
     assert made["id"] in {job["id"] for job in listed["jobs"]}
+    status, older = jobs("GET", "/v1/jobs", query={"after": made["id"]})
+    assert status == 200
+    assert made["id"] not in {job["id"] for job in older["jobs"]}
+    assert jobs("GET", "/v1/jobs", query={"after": "key-"})[1]["code"] == "invalid_option"
     assert jobs("DELETE", f"/v1/jobs/{made['id']}")[0] == 204
 
 
@@ -117,6 +123,38 @@ def test_a_job_that_was_stopped_is_not_one_that_failed() -> None:
     assert backend.state("1") == "failed"
     backend.stop("1")
     assert backend.state("1") == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("job", "code"),
+    [
+        ({"container": {"reason": "OutOfMemoryError: Container killed", "exitCode": 137}}, "out_of_memory"),
+        ({"container": {}, "statusReason": "Host EC2 (instance i-0123) terminated."}, "machine_lost"),
+        ({"container": {"reason": "CannotPullContainerError: 0123.dkr.ecr"}}, "image"),
+        ({"container": {"exitCode": 2}, "statusReason": "Essential container in task exited"}, "refused"),
+        ({"container": {"exitCode": 1}, "statusReason": "Essential container in task exited"}, None),
+        (None, None),
+    ],
+)
+def test_why_a_job_failed_is_told_without_the_operator_s_names(
+    job: dict[str, Any] | None, code: str | None
+) -> None:
+    class Failed:
+        def describe_jobs(self, *, jobs: list[str]) -> dict[str, Any]:
+            return {"jobs": [] if job is None else [{"jobId": jobs[0], "status": "FAILED", **job}]}
+
+    failure = AwsBatch(Failed(), "queue", "definition").failure("1")
+    assert (failure or {}).get("code") == code
+    assert "0123" not in json.dumps(failure)
+
+
+def test_a_right_that_the_service_itself_lacks_is_not_a_job_that_is_missing(
+    jobs: Call, caplog: pytest.LogCaptureFixture
+) -> None:
+    with refused("dynamodb", 400, "AccessDeniedException"):
+        status, answer = jobs("GET", "/v1/jobs")
+    assert (status, answer["code"]) == (503, "missing_right")
+    assert any("AccessDeniedException" in getattr(record, "reason", "") for record in caplog.records)
 
 
 def all_jobs(batch: Any) -> list[dict[str, Any]]:
@@ -157,12 +195,17 @@ SOURCE = f"s3://{PHOTOS}/a"
         ({}, 400, "invalid_request"),
         ({"source": "s3://other-bucket/a"}, 400, "invalid_request"),
         ({"source": f"s3://{PHOTOS}"}, 400, "invalid_request"),
+        ({"source": f"s3://{PHOTOS}/"}, 400, "invalid_request"),
+        ({"source": f"s3://{PHOTOS}/uploads"}, 400, "invalid_request"),
+        ({"source": f"s3://{PHOTOS}/uploads/0123.csv"}, 400, "invalid_request"),
+        ({"source": f"s3://{PHOTOS}//uploads/a"}, 400, "invalid_request"),
         ({"source": f"s3://{PHOTOS}/../a"}, 400, "invalid_request"),
         ({"source": "/etc"}, 400, "invalid_request"),
         ({"source": SOURCE, "output": f"s3://{PHOTOS}/a"}, 400, "invalid_request"),
         ({"source": SOURCE, "output": f"s3://{RESULTS}/results/a"}, 400, "invalid_request"),
         ({"source": SOURCE, "output": f"s3://{RESULTS}/jobs/"}, 400, "invalid_request"),
         ({"source": SOURCE, "output": f"s3://{RESULTS}/jobs//"}, 400, "invalid_request"),
+        ({"source": SOURCE, "output": f"s3://{RESULTS}/jobs/a//b"}, 400, "invalid_request"),
         ({"source": SOURCE, "threads": 3}, 400, "invalid_request"),
         ({"source": SOURCE, "options": []}, 400, "invalid_request"),
         ({"source": SOURCE, "formats": ["xls"]}, 422, "invalid_option"),
@@ -184,6 +227,61 @@ def test_a_request_that_cannot_be_done_is_a_problem(
 ) -> None:
     found, answer = jobs("POST", "/v1/jobs", json_body=members)
     assert (found, answer["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("0", "100", "007", "5%", "2.5%", "0%", "0.0%", "100%", "100.00%", "12.25%"),
+        *(
+            "",
+            "%",
+            "-1",
+            "-1%",
+            "500%",
+            "100.1%",
+            "1e1%",
+            "nan%",
+            "inf%",
+            "5 %",
+            " 5",
+            "5\n",
+            "1_000",
+            "\u0663",
+        ),
+        *("2.5", "5%%", ".5%", "5.%", "many", "9" * 18, "9" * 19, "9" * 5000),
+    ],
+)
+def test_the_api_and_the_command_take_the_same_limits_of_errors(text: str) -> None:
+    from featherface_batch.errors import UsageError
+    from featherface_batch.limits import ErrorLimit
+
+    def taken(read: Callable[[], object], refusal: type[Exception]) -> bool:
+        try:
+            read()
+        except refusal:
+            return False
+        return True
+
+    def ask(max_errors: object) -> JobRequest:
+        members = {"source": SOURCE, "options": {"max_errors": max_errors}}
+        return read_job_request(members, uuid.uuid4().hex, PHOTOS, RESULTS)
+
+    document = json.loads((ROOT / "openapi.json").read_text(encoding="utf-8"))
+    schema = document["components"]["schemas"]["JobRequest"]["properties"]["options"]
+    by_api = taken(lambda: ask(text), InvalidOptionError)
+    assert by_api == taken(lambda: ErrorLimit.parse(text), UsageError)
+    # a line end at the very end is between the dialects of expressions
+    if not text.endswith("\n"):
+        described = taken(
+            lambda: jsonschema.validate({"max_errors": text}, schema), jsonschema.ValidationError
+        )
+        assert described == by_api
+    if by_api:
+        arguments = command_line(ask(text))
+        assert arguments[arguments.index("--max-errors") + 1] == text
+    if text.isdecimal() and text.isascii() and len(text) < 20 and text == str(int(text)):
+        assert taken(lambda: ask(int(text)), InvalidOptionError) == by_api
 
 
 def test_every_job_s_command_line_is_one_that_the_batch_package_reads() -> None:

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from template_tables import template_table
 
-from jobs.backends import JobState
-from jobs.records import JobRecords
+from featherface_batch.errors import SourceError
+from featherface_batch.progress import Progress
+from featherface_batch.storage import LocalStorage
+from jobs.backends import Failure, JobState
+from jobs.records import JobRecord, JobRecords
 from jobs.service import JobService
-from shared.errors import JobConflictError, JobNotFoundError, SetupError, StorageUnavailableError
+from shared.errors import (
+    InvalidOptionError,
+    JobConflictError,
+    JobNotFoundError,
+    OutputTakenError,
+    RequestError,
+    SetupError,
+    StorageUnavailableError,
+)
 
 PHOTOS, RESULTS = "photos-of-the-tests", "results-of-the-tests"
 REQUEST = {"source": f"s3://{PHOTOS}/holiday"}
@@ -27,8 +42,9 @@ class Cluster:
         self.jobs: dict[str, tuple[str, ...]] = {}
         self.stopped: list[str] = []
         self.now: JobState | None = "running"
-        self.before: Exception | None = None
-        self.after: Exception | None = None
+        self.knows: Failure | None = None
+        self.before: BaseException | None = None
+        self.after: BaseException | None = None
 
     def submit(self, job_id: str, command: Sequence[str]) -> str:
         if self.before:
@@ -44,6 +60,9 @@ class Cluster:
 
     def state(self, backend_id: str) -> JobState | None:
         return self.now
+
+    def failure(self, backend_id: str) -> Failure | None:
+        return self.knows
 
     def stop(self, backend_id: str) -> None:
         self.stopped.append(backend_id)
@@ -148,6 +167,62 @@ def test_a_lost_answer_and_the_same_key_submit_once(service: JobService, cluster
     assert only(service)["state"] == "running"
 
 
+def test_the_same_key_twice_at_once_submits_once(
+    service: JobService, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.service._WAIT_SECONDS", 0.0)
+    submit = cluster.submit
+    second: list[dict[str, Any]] = []
+
+    def asked_again_meanwhile(job_id: str, command: Sequence[str]) -> str:
+        if not second:
+            second.append({})
+            second[0] = service.start("alice", REQUEST, "key")
+        return submit(job_id, command)
+
+    monkeypatch.setattr(cluster, "submit", asked_again_meanwhile)
+    first = service.start("alice", REQUEST, "key")
+    assert second == [first]
+    assert list(cluster.jobs) == [first["id"]]
+    assert only(service)["state"] == "running"
+
+
+def test_whoever_waits_for_another_call_s_submission_sees_it_done(
+    service: JobService, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit, entered = cluster.submit, threading.Event()
+
+    def slowly(job_id: str, command: Sequence[str]) -> str:
+        entered.set()
+        time.sleep(0.6)
+        return submit(job_id, command)
+
+    monkeypatch.setattr(cluster, "submit", slowly)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(service.start, "alice", REQUEST, "key")
+        assert entered.wait(10)
+        again = service.start("alice", REQUEST, "key")
+        # not before the job is there
+        assert list(cluster.jobs) == [again["id"]]
+        assert first.result() == again
+
+
+def test_a_call_that_died_is_followed_when_its_claim_is_over(
+    service: JobService, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.records._CLAIM_SECONDS", 2)
+    cluster.before = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        service.start("alice", REQUEST, "key")
+    cluster.before = None
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.service._WAIT_SECONDS", 0.0)
+        on_record = service.start("alice", REQUEST, "key")
+    assert not cluster.jobs
+    assert service.start("alice", REQUEST, "key") == on_record
+    assert list(cluster.jobs) == [on_record["id"]]
+
+
 def test_a_backend_that_refuses_leaves_a_failed_job(service: JobService, cluster: Cluster) -> None:
     cluster.before = SetupError("no queue")
     with pytest.raises(SetupError):
@@ -171,6 +246,124 @@ def test_a_job_that_is_stopped_while_it_is_submitted_is_stopped(
     made = service.start("alice", REQUEST)
     assert cluster.stopped == [f"backend-{made['id']}"]
     assert only(service)["state"] == "cancelled"
+
+
+def test_a_job_that_was_stopped_stays_so_when_its_backend_has_forgotten_it(
+    service: JobService, cluster: Cluster
+) -> None:
+    made = service.start("alice", REQUEST)
+    service.stop("alice", made["id"])
+    # until it ends, it is what the backend says
+    assert only(service)["state"] == "running"
+    service.stop("alice", made["id"])
+    assert cluster.stopped == [f"backend-{made['id']}"] * 2
+    cluster.now = None
+    assert only(service)["state"] == "cancelled"
+
+
+@pytest.mark.parametrize(("ended", "written"), [("failed", "stopped"), ("succeeded", "complete")])
+def test_stopping_what_has_ended_does_not_make_it_cancelled(
+    service: JobService, cluster: Cluster, aws: Callable[[str], Any], ended: JobState, written: str
+) -> None:
+    made = service.start("alice", REQUEST)
+    key = made["output"].removeprefix(f"s3://{RESULTS}/") + "/progress.json"
+    aws("s3").put_object(Bucket=RESULTS, Key=key, Body=json.dumps({"state": written}).encode())
+    cluster.now = ended
+    service.stop("alice", made["id"])
+    assert not cluster.stopped
+    cluster.now = None
+    assert only(service)["state"] == ended
+
+
+def test_why_a_job_failed_is_told_as_the_job_told_it(
+    service: JobService, cluster: Cluster, aws: Callable[[str], Any]
+) -> None:
+    made = service.start("alice", REQUEST)
+    cluster.now = "failed"
+    assert "failure" not in only(service)
+    place = made["output"].removeprefix(f"s3://{RESULTS}/")
+
+    class Results(LocalStorage):
+        def write(self, name: str, data: bytes) -> None:
+            aws("s3").put_object(Bucket=RESULTS, Key=f"{place}/{name}", Body=data)
+
+    with pytest.raises(SourceError), Progress(Results(Path())):
+        raise SourceError("s3://photos-of-the-tests/holiday/ holds no photo")
+    shown = only(service)
+    assert shown["failure"] == {
+        "code": "source",
+        "message": "s3://photos-of-the-tests/holiday/ holds no photo",
+    }
+    # another job that was refused there has not failed of it: what runs it knows better
+    cluster.knows = {"code": "output_mismatch", "message": "holds a run that differs"}
+    assert only(service)["failure"] == shown["failure"]
+    time.sleep(1.1)
+    later = service.start("alice", {**REQUEST, "output": made["output"]})
+    assert service.show("alice", later["id"])["failure"] == cluster.knows
+    # a start that is under way is not one that has failed
+    cluster.now = "running"
+    assert "failure" not in service.show("alice", made["id"])
+
+
+def test_another_caller_s_output_is_neither_seen_nor_joined(service: JobService, cluster: Cluster) -> None:
+    folder = f"s3://{RESULTS}/jobs/{uuid.uuid4().hex}"
+    named = service.start("alice", {**REQUEST, "output": f"{folder}/run"})
+    unnamed = service.start("alice", REQUEST)
+    for output in (named["output"], folder, f"{folder}/run/below", f"{folder}/", unnamed["output"]):
+        with pytest.raises(OutputTakenError, match="not yours"):
+            service.start("bob", {**REQUEST, "output": output})
+        assert service.start("alice", {**REQUEST, "output": output})["output"] == output.rstrip("/")
+    assert not service.newest("bob")["jobs"]
+    assert service.start("bob", {**REQUEST, "output": f"{folder}-too"})
+
+
+def test_an_output_from_before_folders_were_held_is_its_caller_s(
+    service: JobService, records: JobRecords, aws: Callable[[str], Any]
+) -> None:
+    folder = uuid.uuid4().hex
+    output = f"s3://{RESULTS}/jobs/{folder}"
+    aws("s3").put_object(Bucket=RESULTS, Key=f"jobs/{folder}/progress.json", Body=b"{}")
+    row = JobRecord("alice", "20260101T000000-0", REQUEST["source"], output, "jsonl", "featherface", "", 1)
+    assert records.create(row)
+    with pytest.raises(OutputTakenError):
+        service.start("bob", {**REQUEST, "output": output})
+    assert service.start("alice", {**REQUEST, "output": output})["output"] == output
+
+
+def test_uploads_are_read_only_where_the_operator_says_so(
+    cluster: Cluster, service: JobService, records: JobRecords, aws: Callable[[str], Any]
+) -> None:
+    allowed = JobService(lambda: cluster, records, aws("s3"), PHOTOS, RESULTS, reads_uploads=True)
+    for source in (f"s3://{PHOTOS}/", f"s3://{PHOTOS}/uploads/"):
+        with pytest.raises(RequestError, match="every caller's uploads"):
+            service.start("alice", {"source": source})
+        assert allowed.start("alice", {"source": source})["source"] == source.rstrip("/")
+    assert service.start("alice", {"source": f"s3://{PHOTOS}/uploads-of-2025"})
+
+
+def test_more_jobs_than_a_page_are_listed_page_by_page(service: JobService, records: JobRecords) -> None:
+    def row(owner: str, number: int) -> JobRecord:
+        job_id = f"20260101T{number:06d}-{number:016x}"
+        return JobRecord(owner, job_id, "s3://a/b", "s3://c/jobs/d", "jsonl", "featherface", "", 1)
+
+    rows = [row("alice", number) for number in range(205)]
+    for one in [*rows, row("bob", 7)]:
+        assert records.create(one)
+    service.start("bob", REQUEST, "key")
+    found: list[str] = []
+    sizes = []
+    page = service.newest("alice")
+    while True:
+        sizes.append(len(page["jobs"]))
+        found += [job["id"] for job in page["jobs"]]
+        if "next" not in page:
+            break
+        page = service.newest("alice", page["next"])
+    assert sizes == [100, 100, 5]
+    assert found == [one.id for one in reversed(rows)]
+    for after in ("key-1", "", "x", "20260101T000000"):
+        with pytest.raises(InvalidOptionError, match="after must be"):
+            service.newest("alice", after)
 
 
 def test_a_key_is_no_job(service: JobService) -> None:

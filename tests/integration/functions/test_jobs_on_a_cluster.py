@@ -152,6 +152,16 @@ def test_a_request_becomes_a_finished_run(
     coco = json.loads(s3.get_object(Bucket=RESULTS, Key=f"{output}/coco.json")["Body"].read())
     assert len(coco["images"]) == 40
 
+    # a run with other options is not what the output holds: the command says so before it writes a word
+    other = {**request, "output": made["output"], "options": {"mirror": True}}
+    while (posted := call("POST", "/v1/jobs", json_body=other))[0] == 503:
+        assert time.monotonic() < deadline, posted
+    while (shown := call("GET", f"/v1/jobs/{posted[1]['id']}")[1]).get("state") != "failed":
+        assert time.monotonic() < deadline, shown
+        time.sleep(1)
+    assert shown["failure"]["code"] == "output_mismatch"
+    assert shown["failure"]["message"].startswith(f"{made['output']} holds a run that differs in mirror")
+
 
 def test_a_wrong_token_is_refused(cluster: str) -> None:
     with pytest.raises(StorageDeniedError, match="token"):

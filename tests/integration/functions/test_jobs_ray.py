@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import shlex
 import threading
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
-from jobs.backends import RayJobs
+from jobs.backends import RayJobs, backend_from_environment
 from shared.errors import StorageDeniedError, StorageUnavailableError
 
 TOKEN = "a-token"
@@ -28,11 +29,12 @@ class JobServer:
     address: str = ""
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     broken: bool = False
+    token: str = TOKEN
 
     def answer(self, method: str, path: str, token: str, body: bytes) -> tuple[int, Any]:
         if self.broken:
             return 500, "no JSON" if method == "GET" else {}
-        if token != f"Bearer {TOKEN}":
+        if token != f"Bearer {self.token}":
             return 401, {}
         if (method, path) == ("POST", "/api/jobs/"):
             job = json.loads(body)
@@ -107,6 +109,29 @@ def test_a_wrong_token_is_no_fault_of_the_caller(server: JobServer) -> None:
     with pytest.raises(StorageDeniedError, match="token"):
         RayJobs(server.address, "another").submit("1", ["featherface"])
     assert not server.jobs
+
+
+def test_a_token_that_was_replaced_is_read_anew(
+    server: JobServer, aws: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets, name = aws("secretsmanager"), f"ray-token-{uuid.uuid4().hex}"
+    secrets.create_secret(Name=name, SecretString=TOKEN)
+    monkeypatch.setenv("RAY_JOBS_ADDRESS", server.address)
+    monkeypatch.setenv("RAY_TOKEN_SECRET", name)
+    backend_from_environment.cache_clear()
+    try:
+        backend = backend_from_environment()
+        backend_id = backend.submit("1", ["featherface"])
+        server.token = "the-next-token"
+        # the cluster has another token than the secret: nobody's call gets through, and none for ever
+        with pytest.raises(StorageDeniedError, match="token"):
+            backend.state(backend_id)
+        secrets.put_secret_value(SecretId=name, SecretString=server.token)
+        assert backend.state(backend_id) == "queued"
+        assert backend.submit("2", ["featherface"])
+    finally:
+        backend_from_environment.cache_clear()
+    assert len(server.jobs) == 2
 
 
 def test_a_server_that_is_broken_or_gone_may_be_back_later(ray: RayJobs, server: JobServer) -> None:

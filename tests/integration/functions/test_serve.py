@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,34 @@ def test_a_developer_s_server_answers_and_describes_itself(sample: Callable[[str
         served = {path: item for path, item in committed["paths"].items() if "jobs" not in path}
         tags = [tag for tag in committed["tags"] if "jobs" not in tag["name"]]
         assert described == {**committed, "paths": served, "tags": tags}
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_a_reason_that_an_answer_withholds_is_printed_by_its_request_id(tmp_path: Path) -> None:
+    environ = {name: value for name, value in os.environ.items() if name != "PHOTOS_BUCKET"}
+    environ |= {"FEATHERFACE_INPUT_SIZE": "320", "RESULTS_BUCKET": "results"}
+    command = [sys.executable, "-m", "examples.serve", "--port", "0"]
+    log = tmp_path / "log"
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[0]
+        named = log.read_text()
+        assert "PHOTOS_BUCKET is not set: POST /v1/uploads answers 503" in named
+        assert "RESULTS_BUCKET" not in named
+        request = urllib.request.Request(f"{url}/v1/uploads", b"", method="POST")
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request)
+        problem = json.loads(caught.value.read())
+        assert (problem["status"], problem["code"]) == (503, "setup")
+        (line,) = (line for line in log.read_text().splitlines() if "the request failed" in line)
+        for told in (problem["request_id"], "error_code: setup", "variable PHOTOS_BUCKET is not set"):
+            assert told in line
     finally:
         process.terminate()
         process.wait(10)

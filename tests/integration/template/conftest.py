@@ -226,9 +226,11 @@ def deploy(cloud: str, packaged: str, name: str, **parameters: str) -> Stack:
     machine = os.uname().machine.replace("aarch64", "arm64")
     given = {"Architecture": machine, **parameters}
     cloudformation = _client(cloud, "cloudformation")
+    # a template of this size is taken from S3 only, where `sam deploy` puts it by itself
+    _client(cloud, "s3").put_object(Bucket="artifacts", Key=f"{name}.yaml", Body=packaged.encode())
     cloudformation.create_stack(
         StackName=name,
-        TemplateBody=packaged,
+        TemplateURL=f"{cloud}/artifacts/{name}.yaml",
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
     )

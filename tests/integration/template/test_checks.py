@@ -6,8 +6,11 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
 TEMPLATE = str(ROOT / "template.yaml")
+FARGATE = str(ROOT / "infra/fargate/template.yaml")
 
 
 def run(environment: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
@@ -22,8 +25,11 @@ def test_sam_finds_it_valid(tools: Path, environment: dict[str, str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_checkov_finds_nothing_that_has_no_reason(tools: Path, environment: dict[str, str]) -> None:
-    command = ["--file", TEMPLATE, "--framework", "cloudformation", "--output", "json", "--skip-download"]
+@pytest.mark.parametrize("template", [TEMPLATE, FARGATE])
+def test_checkov_finds_nothing_that_has_no_reason(
+    tools: Path, environment: dict[str, str], template: str
+) -> None:
+    command = ["--file", template, "--framework", "cloudformation", "--output", "json", "--skip-download"]
     done = run(environment, str(tools / "checkov/bin/checkov"), *command)
     report = json.loads(done.stdout)
     failed = [(check["check_id"], check["resource"]) for check in report["results"]["failed_checks"]]

@@ -133,7 +133,14 @@ def test_alarms_and_the_dashboard_watch_what_was_deployed(stack: Any) -> None:
     for alarm in alarms:
         for dimension in alarm["Dimensions"]:
             watched.setdefault(dimension["Name"], set()).add(dimension["Value"])
-    assert watched == {"FunctionName": functions, "QueueName": queues, "service": {"featherface"}}
+    (api,) = stack.resources("AWS::ApiGateway::RestApi").values()
+    assert watched == {
+        "FunctionName": functions,
+        "QueueName": queues,
+        "service": {"featherface"},
+        "ApiName": {stack.client("apigateway").get_rest_api(restApiId=api)["name"]},
+        "Stage": {"live"},
+    }
     (name,) = stack.resources("AWS::CloudWatch::Dashboard").values()
     body = json.loads(cloudwatch.get_dashboard(DashboardName=name)["DashboardBody"])
     assert "${" not in json.dumps(body)

@@ -90,7 +90,7 @@ def test_the_configuration_says_what_the_code_does(package):
     }
     card = (folder / "MODEL_CARD.md").read_text()
     assert "eight of one" in card
-    assert "a mean: 50% of stage 1's and 50% of stage 2's" in card
+    assert "a mean: 50% of run 1's and 50% of run 2's" in card
     parts = [{"stage": 1, "weight": 0.5}, {"stage": 2, "weight": 0.5}]
     assert configuration["training"]["average"] == parts
     assert "research use" in card

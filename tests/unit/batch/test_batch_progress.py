@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from featherface import ProviderError
 from featherface_batch.cli import _told
-from featherface_batch.errors import RunInUseError, SourceError, StorageError
+from featherface_batch.errors import RunInUseError, SourceError, StorageError, TooManyErrorsError
 from featherface_batch.job import JobSummary
 from featherface_batch.progress import PROGRESS_NAME, Progress
 from featherface_batch.records import Tally
@@ -70,11 +71,41 @@ def test_while_photos_are_listed_their_counts_are_unknown(tmp_path: Path) -> Non
     assert (running["photos"], running["done"], running["errors"]) == (5, 2, 1)
 
 
-def test_a_source_that_cannot_be_listed_leaves_the_output_as_it_was(tmp_path: Path) -> None:
+def test_a_source_that_cannot_be_listed_leaves_nothing_but_the_reason(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path)
     with pytest.raises(SourceError), Progress(storage):
         raise SourceError("s3://typo is not there")
-    assert not list(storage.names(""))
+    assert list(storage.names("")) == [PROGRESS_NAME]
+    told = written(storage)
+    assert (told["state"], told["photos"]) == ("stopped", None)
+    assert told["failure"] == {"code": "source", "message": "s3://typo is not there"}
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (TooManyErrorsError("3 of 9"), "too_many_errors"),
+        (ProviderError("no GPU"), "provider"),
+        (ValueError("/home/jane"), "unforeseen"),
+        (KeyboardInterrupt(), None),
+    ],
+)
+def test_the_file_says_why_a_run_stopped_until_it_goes_on(
+    tmp_path: Path, error: BaseException, code: str | None
+) -> None:
+    storage = LocalStorage(tmp_path)
+
+    def fail() -> None:
+        with Progress(storage):
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
+    assert (written(storage).get("failure") or {}).get("code") == code
+    assert "jane" not in storage.read(PROGRESS_NAME).decode()
+    with Progress(storage):
+        assert "failure" not in written(storage)
+    assert "failure" not in written(storage)
 
 
 def test_the_progress_moves_though_no_shard_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -170,6 +170,16 @@ def test_what_is_stored_is_private_encrypted_and_versioned(template: dict[str, A
         assert found["SSESpecification"]["SSEEnabled"]
 
 
+def test_results_follow_whatever_removes_a_photo(template: dict[str, Any]) -> None:
+    bucket = properties(template, "PhotosBucket")
+    events = {each["Event"] for each in bucket["NotificationConfiguration"]["QueueConfigurations"]}
+    assert events == {"s3:ObjectCreated:*", "s3:ObjectRemoved:*", "s3:LifecycleExpiration:*"}
+    # the loader reads !If as its arguments
+    always, (condition, uploads, _) = bucket["LifecycleConfiguration"]["Rules"]
+    assert "ExpirationInDays" not in always
+    assert (condition, uploads["Prefix"]) == ("UploadsExpire", "uploads/")
+
+
 def test_a_key_of_one_s_own_is_for_all_that_is_stored(template: dict[str, Any]) -> None:
     stored = ("AWS::S3::Bucket", "AWS::SQS::Queue", "AWS::DynamoDB::Table", "AWS::Logs::LogGroup")
     found = {name: entry for name, entry in template["Resources"].items() if entry["Type"] in stored}

@@ -12,7 +12,7 @@ from featherface_training.config import TrainSettings  # noqa: E402
 from featherface_training.ema import AveragedModel  # noqa: E402
 from featherface_training.model_card import NAMES  # noqa: E402
 from featherface_training.models import build_model  # noqa: E402
-from featherface_training.recipe import RecipeError, plan, read_recipe  # noqa: E402
+from featherface_training.recipe import RecipeError, Stage, plan, read_recipe, table  # noqa: E402
 from featherface_training.reproduce import main, reproduce  # noqa: E402
 
 RECIPE = """
@@ -70,6 +70,12 @@ def test_nano_needs_its_teachers_and_v1_needs_no_nano():
     recipe = read_recipe()
     assert {stage.model() for stage in plan(recipe, recipe.final["v1"])} == {"v1"}
     assert {stage.model() for stage in plan(recipe, recipe.final["nano"])} == {"v1", "nano"}
+
+
+@pytest.mark.parametrize(("rate", "steps"), [(0.0, "9 of 4 crops"), (2.0, "9 of 4 crops, by Muon")])
+def test_the_table_tells_who_moved_the_weights(rate, steps):
+    stage = Stage("v1-1", "release", settings=TrainSettings(batch=4, muon_rate=rate), steps=9, fitted={})
+    assert f"| {steps} |" in table([stage])
 
 
 @pytest.fixture
