@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from cfnlint.api import lint_file
 
+from featherface import __version__
 from jobs.backends import AwsBatch
 
 ROOT = Path(__file__).parents[3]
@@ -72,7 +73,7 @@ def test_its_outputs_are_what_jobs_are_submitted_to(stack: Stack, aws: Callable[
         "jobDefinitions"
     ]
     container = definition["containerProperties"]
-    assert container["image"].endswith("/featherface-batch:latest")
+    assert container["image"].endswith(f"/featherface-batch:{__version__}")
     assert container["jobRoleArn"].endswith(f"/{resources['JobRole']}")
     assert container["executionRoleArn"].endswith(f"/{resources['StartRole']}")
     # Batch's user guide, "Fargate": 8 CPUs go with 16 to 60 GB, in steps of 4
