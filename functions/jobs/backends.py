@@ -47,6 +47,7 @@ _RAY_STATES: Final[Mapping[str, JobState]] = {
 }
 # How the batch command says what it ends with. Ray has the end of its log, whose rest is for the operator.
 _LAST_WORDS: Final = re.compile(r"^featherface: error: (.*) \[([a-z_]+)\]$", re.MULTILINE)
+_MACHINE_LOST: Final[Failure] = {"code": "machine_lost", "message": "the job's machine was taken away"}
 # What AWS Batch says goes on with names of machines and images, which are the operator's, too.
 _BATCH_FAILURES: Final[Mapping[str, Failure]] = {
     "OutOfMemoryError": {
@@ -54,7 +55,9 @@ _BATCH_FAILURES: Final[Mapping[str, Failure]] = {
         "message": "the job's machine has too little memory for it",
     },
     "CannotPullContainer": {"code": "image", "message": "the job's image cannot be pulled"},
-    "Host EC2": {"code": "machine_lost", "message": "the job's machine was taken away"},
+    "Host EC2": _MACHINE_LOST,
+    # of Fargate, as infra/fargate has it tried again
+    "Your Spot Task was interrupted": _MACHINE_LOST,
 }
 _REFUSED_STATUS: Final = 2
 _REFUSED: Final[Failure] = {
@@ -124,20 +127,17 @@ class AwsBatch:
 
     def state(self, backend_id: str) -> JobState | None:
         """Return the job's state; Batch forgets jobs some days after their end."""
-        with translated("asking for the job"):
-            jobs = self._batch.describe_jobs(jobs=[backend_id])["jobs"]
-        if not jobs:
+        job = self._look(backend_id)
+        if not job:
             return None
         # Batch calls what was terminated failed
-        if jobs[0]["status"] == "FAILED" and jobs[0].get("statusReason") == _STOPPED:
+        if job["status"] == "FAILED" and job.get("statusReason") == _STOPPED:
             return "cancelled"
-        return _BATCH_STATES[jobs[0]["status"]]
+        return _BATCH_STATES[job["status"]]
 
     def failure(self, backend_id: str) -> Failure | None:
         """Return why the job failed: by the exit status, or by what Batch says of its machine."""
-        with translated("asking for the job"):
-            jobs = self._batch.describe_jobs(jobs=[backend_id])["jobs"]
-        job = jobs[0] if jobs else {}
+        job = self._look(backend_id)
         container = job.get("container", {})
         for reason in (container.get("reason", ""), job.get("statusReason", "")):
             for start, failure in _BATCH_FAILURES.items():
@@ -149,6 +149,11 @@ class AwsBatch:
         """Cancel or terminate the job."""
         with translated("stopping the job"):
             self._batch.terminate_job(jobId=backend_id, reason=_STOPPED)
+
+    def _look(self, backend_id: str) -> Mapping[str, Any]:
+        with translated("asking for the job"):
+            jobs = self._batch.describe_jobs(jobs=[backend_id])["jobs"]
+        return jobs[0] if jobs else {}
 
 
 class RayJobs:

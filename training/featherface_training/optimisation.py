@@ -1,5 +1,6 @@
 """What moves in a run, and how far: the trained parts, the optimiser, the schedule of its rate."""
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +14,9 @@ from .models.featherface import FeatherFace
 
 __all__ = ["Optimizer", "freeze_statistics", "learning_rate", "make_optimizer", "train_only"]
 
-COLOURS = 3
+_COLOURS = 3
+
+log = logging.getLogger(__name__)
 
 
 class Optimizer:
@@ -95,7 +98,7 @@ def _matrices(model: FeatherFace) -> list[nn.Parameter]:
         for name, layer in model.named_modules()
         if isinstance(layer, nn.Conv2d)
         and layer.groups == 1
-        and layer.in_channels > COLOURS
+        and layer.in_channels > _COLOURS
         and layer.weight.requires_grad
         and name.startswith(("backbone.", "bifpn.", "context."))
     ]
@@ -114,6 +117,8 @@ def make_optimizer(model: FeatherFace, adapter: FeatureAdapter | None, settings:
         Whose rates and decay hold; `muon_rate` above 0 has the dense convolutions moved by Muon.
     """
     matrices = _matrices(model) if settings.muon_rate else []
+    if matrices:
+        log.info("Muon moves %s parameters", f"{sum(weight.numel() for weight in matrices):,}")
     apart = {id(weight) for weight in matrices}
     parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in apart]
     parameters += adapter.parameters() if adapter else ()

@@ -130,6 +130,7 @@ def test_a_job_that_was_stopped_is_not_one_that_failed() -> None:
     [
         ({"container": {"reason": "OutOfMemoryError: Container killed", "exitCode": 137}}, "out_of_memory"),
         ({"container": {}, "statusReason": "Host EC2 (instance i-0123) terminated."}, "machine_lost"),
+        ({"container": {}, "statusReason": "Your Spot Task was interrupted."}, "machine_lost"),
         ({"container": {"reason": "CannotPullContainerError: 0123.dkr.ecr"}}, "image"),
         ({"container": {"exitCode": 2}, "statusReason": "Essential container in task exited"}, "refused"),
         ({"container": {"exitCode": 1}, "statusReason": "Essential container in task exited"}, None),
