@@ -85,6 +85,8 @@ def model_card(title: str, configuration: dict[str, Any]) -> str:
         before += f" It trained {', '.join(f'`{part}`' for part in settings['parts'])} alone."
     if settings.get("frozen_statistics"):
         before += " Batch normalisation kept the statistics of its starting weights."
+    if settings.get("muon_rate"):
+        before += " Muon moved the dense convolutions between its stem and its heads."
     if settings.get("ranking", {}).get("weight"):
         before += " Its loss climbed average precision, too."
     if "average" in training:
