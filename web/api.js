@@ -25,9 +25,9 @@ async function ask(path, init) {
   return body;
 }
 
-/** The models that the server has: name, version, parameters, and which is the default. */
-export async function models() {
-  return (await ask("v1/models")).models;
+/** The models that the server has (name, version, parameters, and which is the default), and its other defaults. */
+export function offered() {
+  return ask("v1/models");
 }
 
 /** Where a photo goes with these options. */

@@ -1,4 +1,4 @@
-import { detect, models, target } from "./api.js";
+import { detect, offered, target } from "./api.js";
 import { draw } from "./picture.js";
 
 // what each shows, for those who do not see it
@@ -30,6 +30,10 @@ function options() {
 function show(marked = null) {
   if (!photo?.pixels) return;
   draw(picture, photo.pixels, photo.result?.faces ?? [], by("options").elements.show.value, marked);
+}
+
+function tellLeast() {
+  by("least").value = Number(by("confidence").value).toFixed(2);
 }
 
 function tell(text, bad = false) {
@@ -151,9 +155,7 @@ function listen() {
   }
   document.addEventListener("paste", (event) => takeFirst(event.clipboardData.files));
   by("options").addEventListener("submit", (event) => event.preventDefault());
-  by("options").addEventListener("input", () => {
-    by("least").value = Number(by("confidence").value).toFixed(2);
-  });
+  by("options").addEventListener("input", tellLeast);
   by("options").addEventListener("change", (event) => (event.target.name === "show" ? show() : search()));
   by("faces").addEventListener("keydown", step);
   by("save").addEventListener("click", () => {
@@ -184,9 +186,22 @@ function offerSamples() {
   }
 }
 
-async function offerModels() {
+function startFrom({ input_size: size, mirror, confidence_threshold: confidence }) {
+  const sizes = by("size");
+  if (![...sizes.options].some((option) => Number(option.value) === size)) {
+    sizes.add(new Option(`${size} px`, size), [...sizes.options].findIndex((option) => Number(option.value) > size));
+  }
+  sizes.value = size;
+  by("mirror").checked = mirror;
+  by("confidence").value = confidence;
+  tellLeast();
+}
+
+async function offer() {
   try {
-    for (const { model, name, version, parameters, default: own } of await models()) {
+    const { models, defaults } = await offered();
+    startFrom(defaults);
+    for (const { model, name, version, parameters, default: own } of models) {
       const text = `${name.replace("FeatherFace ", "")} ${version}: ${parameters.toLocaleString("en")} parameters`;
       by("model").append(new Option(text, model, own, own));
     }
@@ -195,7 +210,6 @@ async function offerModels() {
   }
 }
 
-by("least").value = Number(by("confidence").value).toFixed(2);
 listen();
 offerSamples();
-await offerModels();
+await offer();

@@ -154,7 +154,11 @@ def schemas() -> dict[str, Any]:
                             "default": {"type": "boolean"},
                         }
                     ),
-                }
+                },
+                "defaults": object_schema(
+                    {name: schema for name, schema in OPTIONS.items() if name not in ("model", "landmarks")},
+                    description="What a request has that does not say otherwise.",
+                ),
             }
         ),
         "Health": object_schema({"status": {"const": "ok"}, "model_info": reference("ModelInfo")}),

@@ -92,7 +92,7 @@ class DetectService:
         return {"status": "ok", "model_info": model_info(self._detectors.get().info)}
 
     def models(self) -> dict[str, Any]:
-        """Return the models that a request may name, the default among them."""
+        """Return the models that a request may name, the default among them, and other defaults."""
         settings = self._detectors.settings
         return {
             "models": [
@@ -107,7 +107,14 @@ class DetectService:
                 }
                 for package in load_manifest().models.values()
                 if settings.precision in package.files
-            ]
+            ],
+            "defaults": {
+                "input_size": settings.input_size,
+                "mirror": settings.mirror,
+                "confidence_threshold": settings.confidence_threshold,
+                "nms_threshold": settings.nms_threshold,
+                "max_detections": settings.max_detections,
+            },
         }
 
     def _answer(

@@ -11,7 +11,9 @@ from gateway_events import rest_event, url_event
 from refusals import refused
 from urllib3.filepost import encode_multipart_formdata
 
-from featherface import DETECTIONS_SCHEMA, DetectOptions, Detector
+from detect.service import DetectService
+from featherface import DETECTIONS_SCHEMA, DetectOptions, Detector, Settings
+from shared.detectors import Detectors
 
 Call = Callable[..., tuple[int, dict[str, Any]]]
 PHOTO = "astronaut.png"
@@ -320,6 +322,23 @@ def test_models_are_listed_with_what_proves_them(call: Call, reference: Detector
     default = models[reference.info.model]
     assert default["default"] is True
     assert default["sha256"] == reference.info.sha256
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("input_size", 352),
+        ("mirror", True),
+        ("confidence_threshold", 0.25),
+        ("nms_threshold", 0.3),
+        ("max_detections", 7),
+    ],
+)
+def test_defaults_are_those_that_requests_get(option: str, value: Any) -> None:
+    settings = Settings(**{option: value})
+    told = DetectService(Detectors(settings)).models()["defaults"]
+    assert told[option] == value
+    assert settings.with_options(DetectOptions(**told)) == settings
 
 
 def form(parts: dict[str, bytes]) -> tuple[bytes, str]:
