@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from featherface import FeatherFaceError
@@ -45,8 +45,13 @@ def json_answer(
     return Answer(status, body, headers=headers)
 
 
-def _missing(request: Request) -> Answer:
-    return _problem(problem("not_found", "the API has no such path or method", request.id))
+def _missing(request: Request, methods: Sequence[str]) -> Answer:
+    if not methods:
+        return _problem(problem("not_found", "the API has no such path", request.id))
+    allowed = ", ".join(methods)
+    detail = f"this path takes {allowed}; got {request.method[:20]}"
+    answer = _problem(problem("method_not_allowed", detail, request.id))
+    return answer._replace(headers={"Allow": allowed})
 
 
 def _failed(request: Request, error: Exception) -> Answer:

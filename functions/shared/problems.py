@@ -18,6 +18,7 @@ INTERNAL: Final = "internal"
 _TITLES: Final[Mapping[int, str]] = {
     400: "The request cannot be understood",
     404: "Not found",
+    405: "Method not allowed",
     413: "Too large",
     415: "Unsupported media type",
     422: "The request was understood but cannot be done",
@@ -40,6 +41,7 @@ _STATUSES: Final[Mapping[str, int]] = {
     "job_not_found": 404,
     "job_conflict": 422,
     "not_found": 404,
+    "method_not_allowed": 405,
     "storage_unavailable": 503,
     "setup": 503,
     "missing_right": 503,

@@ -7,7 +7,7 @@ beyond routing needs pydantic: requests are validated and described by this API'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from shared.bodies import Body
@@ -67,7 +67,7 @@ class Router:
     routes : iterable of Route
         A handler gets the request and the path's parameters by name.
     missing : callable
-        Answers requests that no route fits.
+        Answers requests that no route fits; its second argument is the methods that the path has, sorted.
     failed : callable
         Answers a request whose handler raised.
     """
@@ -75,7 +75,7 @@ class Router:
     def __init__(
         self,
         routes: Iterable[Route],
-        missing: Callable[[Request], Answer],
+        missing: Callable[[Request, Sequence[str]], Answer],
         failed: Callable[[Request, Exception], Answer],
     ) -> None:
         self.routes: Final = tuple(routes)
@@ -107,7 +107,10 @@ class Router:
             values = _match(route.path, request.path) if route.method == request.method else None
             if values is not None:
                 return route.handler(request, **values)
-        return self._missing(request)
+        return self._missing(request, self._methods(request.path))
+
+    def _methods(self, path: str) -> list[str]:
+        return sorted({route.method for route in self.routes if _match(route.path, path) is not None})
 
 
 def _match(pattern: str, path: str) -> dict[str, str] | None:

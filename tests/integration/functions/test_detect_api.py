@@ -239,14 +239,31 @@ def test_a_problem_does_not_repeat_all_that_was_sent(call: Call) -> None:
     assert len(problem["detail"]) < 200
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/nothing"), ("DELETE", "/v1/health")])
+@pytest.mark.parametrize("method", ["GET", "POST"])
 def test_an_unknown_path_is_a_problem_too(
-    detect_handler: Callable[..., dict[str, Any]], context: Any, method: str, path: str
+    detect_handler: Callable[..., dict[str, Any]], context: Any, method: str
 ) -> None:
-    answer = detect_handler(rest_event(method, path), context)
+    answer = detect_handler(rest_event(method, "/v1/nothing"), context)
     assert answer["statusCode"] == 404
     assert answer["headers"]["Content-Type"] == "application/problem+json"
     assert json.loads(answer["body"])["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/v1/health", "GET"),
+        ("GET", "/v1/detect", "POST"),
+        ("POST", f"/v1/results/{'0' * 32}", "GET"),
+    ],
+)
+def test_an_unknown_method_is_a_problem_that_names_the_known(
+    detect_handler: Callable[..., dict[str, Any]], context: Any, method: str, path: str, allowed: str
+) -> None:
+    answer = detect_handler(rest_event(method, path), context)
+    assert answer["statusCode"] == 405
+    assert answer["headers"] == {"Content-Type": "application/problem+json", "Allow": allowed}
+    assert json.loads(answer["body"])["code"] == "method_not_allowed"
 
 
 def test_a_photo_that_the_gateway_passed_as_text_is_refused(

@@ -20,6 +20,7 @@ COMMAND = ROOT / ".tools/fuzz/bin/schemathesis"
 CHECKS = (
     *("not_a_server_error", "status_code_conformance", "content_type_conformance"),
     *("response_schema_conformance", "negative_data_rejection", "missing_required_header"),
+    "unsupported_method",
 )
 
 

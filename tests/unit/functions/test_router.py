@@ -25,7 +25,7 @@ ROUTER = Router(
         Route("DELETE", "/jobs/{job_id}", lambda request, job_id: Answer(204, "")),
         Route("POST", "/fail", fail),
     ],
-    missing=lambda request: Answer(404, request.path),
+    missing=lambda request, methods: Answer(405 if methods else 404, ", ".join(methods)),
     failed=lambda request, error: Answer(500, type(error).__name__, headers={"Retry-After": "5"}),
 )
 
@@ -64,9 +64,10 @@ def test_a_path_that_fits_no_route_is_missing(path: str) -> None:
     assert answer["statusCode"] == (200 if path == "/jobs//" else 404)
 
 
-def test_a_method_that_a_path_does_not_have_is_missing() -> None:
-    assert rest("POST", "/jobs")["statusCode"] == 404
-    assert rest("PUT", "/jobs/7")["statusCode"] == 404
+def test_a_method_that_a_path_does_not_have_is_told_from_a_path_that_is_not_there() -> None:
+    assert (rest("POST", "/jobs")["statusCode"], rest("POST", "/jobs")["body"]) == (405, "GET")
+    assert (rest("PUT", "/jobs/7")["statusCode"], rest("PUT", "/jobs/7")["body"]) == (405, "DELETE, GET")
+    assert (rest("PUT", "/nothing")["statusCode"], rest("PUT", "/nothing")["body"]) == (404, "")
 
 
 def test_an_answer_without_a_body_has_no_type() -> None:
