@@ -101,20 +101,21 @@ def test_colour_blur_and_noise(crops):
     assert (noisy - (image * 0.5 + 60)).std() == pytest.approx(6, rel=0.1)
 
 
+@pytest.mark.parametrize("paste", [0.0, 1.0])
 @pytest.mark.parametrize("rotate", [0.0, 0.5])
-def test_labels_stay_on_their_faces(crops, rotate):
+def test_labels_stay_on_their_faces(crops, rotate, paste):
     wanted = {
         "seed": 0,
         "batch": 2,
         "sizes": (96, 64),
-        "augmentation": AugmentSettings((0.6, 1.0), mosaic=0.4, rotate=rotate),
+        "augmentation": AugmentSettings((0.6, 1.0), mosaic=0.4, rotate=rotate, paste=paste),
     }
     seen = 0
     for epoch in range(12):
         for batch in crops.batches(epoch=epoch, **wanted):
             assert batch.images.shape[0] == 2
-            # a rotated region's box is larger than a rotated face's
-            if not rotate:
+            # a rotated region's box is larger than a rotated face's, and a copy has no region
+            if not rotate and not paste:
                 assert torch.equal(batch.boxes, batch.ignored)
             for box, owner in zip(batch.boxes, batch.owners, strict=True):
                 x, y = ((box[:2] + box[2:]) / 2).long().tolist()

@@ -1,4 +1,4 @@
-"""Augmentation: square crops at several scales, zoom-out, rotation, mosaic, flip, colour, degradation."""
+"""Augmentation: crops at several scales, zoom-out, rotation, mosaic, flip, copies, colour, degradation."""
 
 import math
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .labels import join_labels, mirror_labels, place_labels, rotate_labels
+from .paste import choose_pastes, paste
 from .wider import LabelledPhoto
 
 __all__ = [
@@ -53,6 +54,8 @@ class AugmentSettings:
         How crops are made smaller: by OpenCV's area or bilinear, which aliases, by turns; or as
         `featherface.resize` does, by Pillow's bilinear, which is smoother than both. Crops made on a device
         are always sampled at four points a pixel.
+    paste : float
+        Probability that a crop gets smaller copies of its own faces, see `choose_pastes`.
     """
 
     scales: tuple[float, ...] = (0.3, 0.45, 0.6, 0.8, 1.0, 1.3)
@@ -62,6 +65,7 @@ class AugmentSettings:
     close_up_from: int = 512
     rotate: float = 0.0
     shrink: Literal["mixed", "deployed"] = "mixed"
+    paste: float = 0.0
 
 
 def choose_square(
@@ -225,7 +229,8 @@ def augment(
     image = _distort(rng, np.ascontiguousarray(image))
     if rng.random() < settings.degrade:
         image = _degrade(rng, image)
-    return image, labels
+    pastes, labels = choose_pastes(rng, labels, size, settings.paste)
+    return paste(image, pastes), labels
 
 
 def mosaic(

@@ -22,6 +22,7 @@ from .augment import (
 from .labels import join_labels, mirror_labels, place_labels, rotate_labels
 from .loader import Batch
 from .mixture import Mixture, epoch_steps
+from .paste import Paste, choose_pastes, paste_on_device
 from .wider import LabelledPhoto
 
 __all__ = ["DeviceCrops"]
@@ -47,6 +48,7 @@ class _Crop:
     brightness: float
     blur: float
     noise: float
+    pastes: tuple[Paste, ...] = ()
 
 
 class DeviceCrops:
@@ -111,6 +113,13 @@ class DeviceCrops:
         grey, coloured, toned = rng.random(3) < (0.08, 0.5, 0.6)
         degraded = rng.random() < settings.degrade
         blurred = bool(rng.random() < 0.5)
+        labels = mirror_labels(labels, size) if mirrored else labels
+        saturation = 0.0 if grey else float(rng.uniform(0.5, 1.5)) if coloured else 1.0
+        contrast = float(rng.uniform(0.6, 1.4)) if toned else 1.0
+        brightness = float(rng.uniform(-32, 32)) if toned else 0.0
+        blur = float(rng.uniform(0.4, 1.8)) if degraded and blurred else 0.0
+        noise = float(rng.uniform(2, 10)) if degraded and not blurred else 0.0
+        pastes, labels = choose_pastes(rng, labels, size, settings.paste)
         crop = _Crop(
             int(self._starts[pack]) + entry["offset"],
             height,
@@ -120,13 +129,14 @@ class DeviceCrops:
             side,
             angle,
             mirrored,
-            0.0 if grey else float(rng.uniform(0.5, 1.5)) if coloured else 1.0,
-            float(rng.uniform(0.6, 1.4)) if toned else 1.0,
-            float(rng.uniform(-32, 32)) if toned else 0.0,
-            float(rng.uniform(0.4, 1.8)) if degraded and blurred else 0.0,
-            float(rng.uniform(2, 10)) if degraded and not blurred else 0.0,
+            saturation,
+            contrast,
+            brightness,
+            blur,
+            noise,
+            tuple(pastes),
         )
-        return crop, mirror_labels(labels, size) if mirrored else labels
+        return crop, labels
 
     def _images(self, tiles: list[list[_Crop]], size: int, generator: torch.Generator) -> Tensor:
         """Return a batch (B, 3, S, S), uint8, of samples of one tile or of four."""
@@ -167,6 +177,8 @@ class DeviceCrops:
         noise = column("noise")
         if bool((noise > 0).any()):
             image = image + noise * torch.randn(image.shape, generator=generator, device=self.device)
+        for one, crop in zip(image, crops, strict=True):
+            paste_on_device(one, crop.pastes)
         return image.round().clamp(0, 255).to(torch.uint8)
 
     def _cut(self, crops: list[_Crop], size: int) -> Tensor:
