@@ -159,8 +159,8 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "FeatherFace",
             "version": __version__,
-            "description": "Faces in photos: boxes, five landmarks and confidences. A method that a path does "
-            "not have is a 405, a path that is not there a 404, both with a Problem.",
+            "description": "Faces in photos: boxes, five landmarks and confidences. A method that a path "
+            "does not have is a 405, a path that is not there a 404, both with a Problem.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "paths": _grouped(
