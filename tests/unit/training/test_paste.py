@@ -7,7 +7,8 @@ from hypothesis import assume, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from featherface_training.data.augment import AugmentSettings, augment  # noqa: E402
-from featherface_training.data.paste import choose_pastes, paste, paste_on_device  # noqa: E402
+from featherface_training.data.device import paste_on_device  # noqa: E402
+from featherface_training.data.paste import choose_pastes, paste  # noqa: E402
 from featherface_training.data.wider import LabelledPhoto  # noqa: E402
 
 SIZE = 256

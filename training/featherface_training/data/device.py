@@ -4,7 +4,7 @@ A GPU trains these small models faster than a CPU can prepare their crops. Where
 recoloured, is decided by the same random numbers' scheme as in `loader`: by seed, epoch and position alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,10 +22,10 @@ from .augment import (
 from .labels import join_labels, mirror_labels, place_labels, rotate_labels
 from .loader import Batch
 from .mixture import Mixture, epoch_steps
-from .paste import Paste, choose_pastes, paste_on_device
+from .paste import Paste, choose_pastes
 from .wider import LabelledPhoto
 
-__all__ = ["DeviceCrops"]
+__all__ = ["DeviceCrops", "paste_on_device"]
 
 # weights of blue, green and red in a grey value (ITU-R BT.601)
 _GREY = (0.114, 0.587, 0.299)
@@ -222,3 +222,15 @@ class DeviceCrops:
                 values = torch.where(inside.unsqueeze(-1), values, mean)
                 total += values * (row_weight * col_weight).unsqueeze(-1)
         return total.permute(0, 3, 1, 2)
+
+
+def paste_on_device(image: Tensor, pastes: Sequence[Paste]) -> None:
+    """Put a crop's copies into it, (3, S, S), float, as `paste` does on the CPU."""
+    whole = image.clone() if pastes else image
+    for one in pastes:
+        source, target = one.source, one.target
+        width, height = target.size
+        patch = whole[None, :, source.top : source.bottom, source.left : source.right]
+        copy = F.interpolate(patch, (height, width), mode="area")[0]
+        behind = image[:, target.top : target.bottom, target.left : target.right]
+        behind += (copy - behind) * torch.from_numpy(one.mask()).to(image.device)

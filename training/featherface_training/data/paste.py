@@ -12,14 +12,12 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
+from ..evaluation.boxes import overlaps
 from .wider import LabelledPhoto
 
-__all__ = ["Paste", "choose_pastes", "paste", "paste_on_device"]
+__all__ = ["Paste", "choose_pastes", "paste"]
 
 _MOST = 8
 _TRIES = 10
@@ -87,24 +85,24 @@ def choose_pastes(
     boxes, landmarks, heights = list(labels.boxes), list(labels.landmarks), list(labels.heights)
     for _ in range(int(rng.integers(1, _MOST + 1))):
         face = int(rng.integers(len(labels.boxes)))
+        box = labels.boxes[face]
         height = math.exp(rng.uniform(*np.log(_HEIGHTS)))
         corners = rng.random((_TRIES, 2))
-        source = _around(labels.boxes[face], size)
-        if source is None or labels.boxes[face, 3] - labels.boxes[face, 1] <= height:
+        source = _around(box, size)
+        if source is None or box[3] - box[1] <= height:
             continue
-        factor = height / (labels.boxes[face, 3] - labels.boxes[face, 1])
-        width, height = (max(2, round(side * factor)) for side in source.size)
-        places = (corners * (size - np.array([width, height]) + 1)).astype(int)
-        areas = np.concatenate([places, places + np.array([width, height])], 1).astype(np.float32)
-        free = np.flatnonzero(~_meet(areas, taken).any(1))
+        factor = height / (box[3] - box[1])
+        sides = np.array([max(2, round(side * factor)) for side in source.size])
+        places = (corners * (size - sides + 1)).astype(int)
+        areas = np.concatenate([places, places + sides], 1).astype(np.float32)
+        free = np.flatnonzero(~overlaps(areas, taken).any(1))
         if not len(free):
             continue
         target = _Area(*areas[free[0]].astype(int).tolist())
         pastes.append(Paste(source, target))
         scale = np.array(target.size, np.float32) / np.array(source.size, np.float32)
         origin, place = np.array(source[:2], np.float32), np.array(target[:2], np.float32)
-        box = ((labels.boxes[face].reshape(2, 2) - origin) * scale + place).reshape(4)
-        boxes.append(box)
+        boxes.append(((box.reshape(2, 2) - origin) * scale + place).reshape(4))
         landmarks.append((labels.landmarks[face] - origin) * scale + place)
         heights.append(labels.heights[face] * scale[1])
         taken = np.concatenate([taken, areas[free[:1]]])
@@ -128,13 +126,6 @@ def _around(box: NDArray[np.float32], size: int) -> _Area | None:
     return _Area(*low.astype(int).tolist(), *high.astype(int).tolist())
 
 
-def _meet(areas: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return which of N areas overlap which of M others: (N, M)."""
-    low = np.maximum(areas[:, None, :2], others[None, :, :2])
-    high = np.minimum(areas[:, None, 2:], others[None, :, 2:])
-    return (low < high).all(2)
-
-
 def paste(image: NDArray[np.uint8], pastes: Sequence[Paste]) -> NDArray[np.uint8]:
     """Return an image (S, S, 3), uint8, with the copies in it."""
     if not pastes:
@@ -150,15 +141,3 @@ def paste(image: NDArray[np.uint8], pastes: Sequence[Paste]) -> NDArray[np.uint8
         behind = result[target.top : target.bottom, target.left : target.right]
         behind[:] = np.rint(behind + (copy.astype(np.float32) - behind) * one.mask()[..., None])
     return result
-
-
-def paste_on_device(image: Tensor, pastes: Sequence[Paste]) -> None:
-    """Put the copies into an image (3, S, S), float, on any device."""
-    whole = image.clone() if pastes else image
-    for one in pastes:
-        source, target = one.source, one.target
-        width, height = target.size
-        patch = whole[None, :, source.top : source.bottom, source.left : source.right]
-        copy = F.interpolate(patch, (height, width), mode="area")[0]
-        behind = image[:, target.top : target.bottom, target.left : target.right]
-        behind += (copy - behind) * torch.from_numpy(one.mask()).to(image.device)
