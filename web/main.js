@@ -188,9 +188,9 @@ function offerSamples() {
 
 function startFrom({ input_size: size, mirror, confidence_threshold: confidence }) {
   const sizes = by("size");
-  if (![...sizes.options].some((option) => Number(option.value) === size)) {
-    sizes.add(new Option(`${size} px`, size), [...sizes.options].findIndex((option) => Number(option.value) > size));
-  }
+  // the first that is as large; -1, which is the end to add(), if none is
+  const place = [...sizes.options].findIndex((option) => Number(option.value) >= size);
+  if (Number(sizes.options[place]?.value) !== size) sizes.add(new Option(`${size} px`, size), place);
   sizes.value = size;
   by("mirror").checked = mirror;
   by("confidence").value = confidence;

@@ -9,17 +9,18 @@ from typing import Any, Final, NamedTuple
 from featherface import ConfigurationError, DetectOptions
 from shared.errors import InvalidOptionError
 
-__all__ = ["OPTIONS", "RequestOptions", "read_options"]
+__all__ = ["DETECT_OPTIONS", "OPTIONS", "RequestOptions", "read_options"]
 
-OPTIONS: Final = (
-    "model",
+DETECT_OPTIONS: Final = (
     "input_size",
     "mirror",
     "confidence_threshold",
     "nms_threshold",
     "max_detections",
-    "landmarks",
 )
+"""Those that a detector takes, by its settings' names; the settings have their defaults."""
+
+OPTIONS: Final = ("model", *DETECT_OPTIONS, "landmarks")
 """Names of all options; each may be given once."""
 
 MODELS: Final = ("nano", "v1")

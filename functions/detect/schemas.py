@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from detect.options import MODELS
+from detect.options import DETECT_OPTIONS, MODELS
 from detect.requests import MAX_PHOTOS
 from featherface import DETECTIONS_SCHEMA, ModelInfo
 
@@ -156,7 +156,7 @@ def schemas() -> dict[str, Any]:
                     ),
                 },
                 "defaults": object_schema(
-                    {name: schema for name, schema in OPTIONS.items() if name not in ("model", "landmarks")},
+                    {name: OPTIONS[name] for name in DETECT_OPTIONS},
                     description="What a request has that does not say otherwise.",
                 ),
             }

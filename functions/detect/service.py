@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-from detect.options import RequestOptions
+from detect.options import DETECT_OPTIONS, RequestOptions
 from detect.requests import BatchRequest, DetectRequest
 from featherface import Detector, ImageError
 from featherface.packages import load_manifest
@@ -108,13 +108,7 @@ class DetectService:
                 for package in load_manifest().models.values()
                 if settings.precision in package.files
             ],
-            "defaults": {
-                "input_size": settings.input_size,
-                "mirror": settings.mirror,
-                "confidence_threshold": settings.confidence_threshold,
-                "nms_threshold": settings.nms_threshold,
-                "max_detections": settings.max_detections,
-            },
+            "defaults": {name: getattr(settings, name) for name in DETECT_OPTIONS},
         }
 
     def _answer(
