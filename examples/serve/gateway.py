@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
@@ -27,6 +29,9 @@ _TOO_LARGE: Final = (
     "Too large",
     "one call takes 6 MB, so a photo of 4.5 MB; send larger ones by POST /v1/uploads",
 )
+
+# how long a client that was refused may go on sending
+_LINGER_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +170,20 @@ def serve(
                 "code": code,
                 "request_id": str(uuid.uuid4()),
             }
-            self.close_connection = True
-            self._send(status, {"Content-Type": "application/problem+json"}, json.dumps(problem).encode())
+            headers = {"Content-Type": "application/problem+json", "Connection": "close"}
+            self._send(status, headers, json.dumps(problem).encode())
+            self._linger()
+
+        def _linger(self) -> None:
+            """Take in what the client still sends, as RFC 9112, section 9.6, advises."""
+            # to close over unread bytes resets the connection, and the client may lose the answer with it
+            with suppress(OSError):
+                self.connection.shutdown(socket.SHUT_WR)
+                until = time.monotonic() + _LINGER_SECONDS
+                while (left := until - time.monotonic()) > 0:
+                    self.connection.settimeout(left)
+                    if not self.connection.recv(1 << 16):
+                        break
 
         def _send(self, status: int, headers: Mapping[str, str], content: bytes) -> None:
             self.send_response(status)
