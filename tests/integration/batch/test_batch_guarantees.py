@@ -206,9 +206,9 @@ def test_the_time_of_a_photo_is_no_bound_for_listings_and_commits() -> None:
     def slow(environ: dict[str, Any], start_response: Any) -> Any:
         path, listing = environ["PATH_INFO"], "list-type" in environ.get("QUERY_STRING", "")
         if (listing and "slow-photos" in path) or "/_work/results/" in path:
-            time.sleep(1.6)
+            time.sleep(2.6)
         if path.endswith("hanging.jpg") and environ["REQUEST_METHOD"] == "GET":
-            time.sleep(8)
+            time.sleep(12)
         return application(environ, start_response)
 
     with serving(slow) as endpoint:
@@ -217,7 +217,7 @@ def test_the_time_of_a_photo_is_no_bound_for_listings_and_commits() -> None:
             s3.create_bucket(Bucket=bucket)
         for number, key in enumerate(("1.jpg", "2.jpg", "hanging.jpg")):
             s3.put_object(Bucket="slow-photos", Key=key, Body=jpeg(number))
-        options = {"--format": "jsonl", "--timeout": "1", "--endpoint-url": endpoint, "--input-size": "320"}
+        options = {"--format": "jsonl", "--timeout": "2", "--endpoint-url": endpoint, "--input-size": "320"}
         machine = ["--cpus", "2", "--worker-cpus", "1"]
         run = ["annotate", "s3://slow-photos", "--output", "s3://slow-faces/run", *machine]
         assert main([*run, *chain.from_iterable(options.items())]) == 0

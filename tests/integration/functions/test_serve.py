@@ -52,7 +52,7 @@ def test_a_developer_s_server_answers_and_describes_itself(sample: Callable[[str
         assert described == {**committed, "paths": served, "tags": tags}
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def test_a_reason_that_an_answer_withholds_is_printed_by_its_request_id(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_reason_that_an_answer_withholds_is_printed_by_its_request_id(tmp_path
             assert told in line
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def test_pages_are_found_whatever_query_comes_along_and_chunks_are_refused(
