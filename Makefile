@@ -26,7 +26,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m examples.demo --output demo-output
 
 # two at a time: most of the time goes into starting clusters and servers, and waiting for them
-test: environment lint tools
+test: environment lint tools $(VENV)/.browser
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 serve: $(VENV)/.installed
@@ -42,7 +42,7 @@ lint: $(VENV)/.installed
 
 # the tests start Python hundreds of times, and where PYTHONDONTWRITEBYTECODE is set each start would compile what it
 # imports; the demo is sooner done without
-environment tools: export UV_COMPILE_BYTECODE := 1
+environment tools $(VENV)/.browser: export UV_COMPILE_BYTECODE := 1
 
 environment: $(VENV)/.installed $(VENV)/.torch
 
@@ -68,6 +68,11 @@ $(VENV)/.torch: $(VENV)/.installed requirements/torch.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/torch.txt
 	@touch $@
 
+# beside the rest: the demo and the commands go without
+$(VENV)/.browser: $(VENV)/.installed requirements/browser.lock
+	$(UV) pip install --quiet --require-hashes -r requirements/browser.lock
+	@touch $@
+
 lock: $(UV)
 	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 		--extra dev pyproject.toml -o requirements/dev.lock
@@ -78,6 +83,8 @@ lock: $(UV)
 	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 		--extra cluster -c requirements/batch.lock --override requirements/gpu.override pyproject.toml requirements/gpu.in \
 		-o requirements/batch-gpu.lock
+	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+		-c requirements/dev.lock requirements/browser.in -o requirements/browser.lock
 	for name in sam checkov cloud fuzz; do $(UV) pip compile --quiet --upgrade --universal --generate-hashes \
 		--python-version 3.11 requirements/tools/$$name.in -o requirements/tools/$$name.lock || exit 1; done
 

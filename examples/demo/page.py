@@ -139,7 +139,7 @@ def write_page(
         for way, what, time in steps
     )
     described = "".join(
-        f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
+        f'<tr><th scope="row">{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>'
         for name, value in facts.items()
     )
     # wide pictures last, so that they leave no holes between the others
@@ -148,23 +148,25 @@ def write_page(
         f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>FeatherFace demo</title><style>{_STYLE}</style></head><body>
+<title>FeatherFace demo</title><style>{_STYLE}</style></head><body><main>
 <h1>FeatherFace demo</h1>
 <p>{len(reports)} photos, {faces} faces, {failed} coded error{"s" if failed != 1 else ""};
 an upload, an API call and a bulk job over the same photos.</p>
 <p class="verdict {"good" if agree else "bad"}">{html.escape(verdict)}</p>
 <h2>What happened</h2>
-<div class="scroll"><table>
-<thead><tr><th>Way in</th><th>What ran</th><th class="number">Time</th></tr></thead>
+<div class="scroll" tabindex="0" role="region" aria-label="What happened"><table>
+<thead><tr><th scope="col">Way in</th><th scope="col">What ran</th>
+<th scope="col" class="number">Time</th></tr></thead>
 <tbody>{rows}</tbody></table></div>
 <h2>Photos</h2>
 <div class="cards">{cards}</div>
 <h2>What ran</h2>
-<div class="scroll"><table><tbody>{described}</tbody></table></div>
+<div class="scroll" tabindex="0" role="region" aria-label="What ran">
+<table><tbody>{described}</tbody></table></div>
 <h2>The bulk job's progress</h2>
 <p>The server that held its output is gone; <a href="annotations/report.html">its report</a> was kept.</p>
-<pre>{html.escape(log)}</pre>
-</body></html>
+<pre tabindex="0">{html.escape(log)}</pre>
+</main></body></html>
 """,
         encoding="utf-8",
     )

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from .pages import hold_readers_out, wider_than_a_phone
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -99,3 +101,13 @@ def test_logs_carry_no_photo_and_no_key(demo):
     assert log
     assert "team+guests" not in log
     assert "astronaut" not in log
+
+
+@pytest.mark.parametrize("name", ["index.html", "annotations/report.html"])
+def test_everyone_can_read_its_pages_and_a_phone_shows_all_of_them(demo, page, name):
+    page.goto((demo[0] / name).as_uri())
+    pictures = page.locator("img").evaluate_all("all => all.map(one => one.naturalWidth)")
+    assert pictures
+    assert all(pictures)
+    assert hold_readers_out(page) == []
+    assert wider_than_a_phone(page) == 0
