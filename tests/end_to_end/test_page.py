@@ -255,3 +255,23 @@ def test_of_several_photos_the_last_counts(opened: Page) -> None:
     assert given_up.value == held[0].request
     opened.locator("#status").filter(has_text="1 face, found in").wait_for()
     assert opened.locator("#picture").get_attribute("aria-label") == "astronaut.png: 1 face"
+
+
+def test_the_description_shows_every_call_and_makes_one(page: Page, address: str) -> None:
+    page.goto(f"{address}/docs")
+    page.locator(".opblock").first.wait_for()
+    with urllib.request.urlopen(f"{address}/openapi.json") as answer:
+        paths = json.loads(answer.read())["paths"]
+    calls = {(method, path) for path, item in paths.items() for method in item}
+    shown = page.locator(".opblock-summary").evaluate_all(
+        """all => all.map(one => ['.opblock-summary-method', '.opblock-summary-path']
+             .map(part => one.querySelector(part).textContent.replaceAll('\\u200b', '').trim()))"""
+    )
+    assert {(method.lower(), path) for method, path in shown} == calls
+    call = page.locator(".opblock", has=page.locator('[data-path="/v1/models"]'))
+    call.locator(".opblock-summary-control").click()
+    call.get_by_role("button", name="Try it out").click()
+    with page.expect_response("**/v1/models") as asked:
+        call.get_by_role("button", name="Execute").click()
+    assert asked.value.ok
+    call.locator(".live-responses-table").filter(has_text="FeatherFace").wait_for()
