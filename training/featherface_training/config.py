@@ -1,6 +1,7 @@
 """Settings of a training run: one frozen dataclass, stored in the checkpoint and in the model package."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -115,6 +116,25 @@ class TrainSettings:
                 values[name] = _build(kind, values[name])
         built: TrainSettings = _build(cls, values)
         return built
+
+    def overridden(self, values: Mapping[str, Any]) -> "TrainSettings":
+        """Return settings in which some have other values, named as `loss.box` is.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown.
+        """
+        whole = self.to_dict()
+        for key, value in values.items():
+            *parents, name = key.split(".")
+            inner = whole
+            for parent in parents:
+                inner = inner.setdefault(parent, {})
+            if not isinstance(inner, dict):
+                raise ValueError(f"unknown training settings: {key}")
+            inner[name] = value
+        return self.from_dict(whole)
 
 
 def _build(kind: type[Any], values: dict[str, Any]) -> Any:

@@ -1,5 +1,6 @@
 """How the published weights came about: `recipe.toml` wires the stages, the packages keep their settings."""
 
+import hashlib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from featherface.packages import find_models_folder
 from .config import TrainSettings
 from .model_card import NAMES
 
-__all__ = ["Recipe", "RecipeError", "Stage", "plan", "read_recipe", "table"]
+__all__ = ["Recipe", "RecipeError", "Stage", "check_release", "plan", "read_recipe", "table"]
 
 # runs of releases 0.1.0 and 0.2.0, whose weights the first stages start from
 _EARLIER = 2
@@ -137,6 +138,18 @@ def read_recipe(path: Path | None = None, models: Path | None = None) -> Recipe:
             raise RecipeError(f"{stage.name} needs {missing[0]}, which no stage before it makes")
         made.update(f"{stage.name}/{kind}" for kind in ("last", *stage.makes()))
     return recipe
+
+
+def check_release(path: Path, told: Mapping[str, str]) -> None:
+    """Check that a file holds the weights of a model's entry in `Recipe.release`.
+
+    Raises
+    ------
+    RecipeError
+        If it holds others.
+    """
+    if hashlib.sha256(path.read_bytes()).hexdigest() != told["sha256"]:
+        raise RecipeError(f"{path} is not the release's: expected the SHA-256 {told['sha256']}")
 
 
 def plan(recipe: Recipe, weights: str) -> list[Stage]:

@@ -4,7 +4,6 @@ What is done already, whole or in part, is not done again.
 """
 
 import argparse
-import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -16,8 +15,9 @@ import torch
 
 from . import average, train
 from .model_card import NAMES
+from .places import add_places, passed_on, read_pairs
 from .ranking import cli as ranking
-from .recipe import Recipe, RecipeError, Stage, plan, read_recipe, table
+from .recipe import Recipe, RecipeError, Stage, check_release, plan, read_recipe, table
 
 __all__ = ["main", "reproduce"]
 
@@ -56,9 +56,7 @@ class _Bench:
                 if "/" not in source and not path.is_file():
                     raise RecipeError(f"{stage.name} needs {path}, which is not there")
                 if source == "release":
-                    wanted = self.recipe.release[stage.model()]["sha256"]
-                    if hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
-                        raise RecipeError(f"{path} is not the release's: expected the SHA-256 {wanted}")
+                    check_release(path, self.recipe.release[stage.model()])
             if missing := sorted({*stage.settings.shares, *(stage.ranked or ())} - set(self.extras)):
                 raise RecipeError(f"{stage.name} needs --extra {missing[0]}=LABELS:PHOTOS")
 
@@ -154,34 +152,13 @@ def reproduce(
     return runs / f"{recipe.final[model]}.pt"
 
 
-def _pairs(items: Sequence[str], parser: argparse.ArgumentParser, option: str) -> dict[str, str]:
-    pairs = [item.partition("=") for item in items]
-    if wrong := [item for item, (_, sign, _) in zip(items, pairs, strict=True) if not sign]:
-        parser.error(f"{option}: expected NAME=VALUE, got {wrong[0]!r}")
-    return {name: value for name, _, value in pairs}
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m featherface_training.reproduce", description=__doc__)
     parser.add_argument("model", choices=sorted(NAMES))
     parser.add_argument("--plan", action="store_true", help="print the stages as a table and train nothing")
-    parser.add_argument("--wider", type=Path, help="WIDER FACE root, whole or partial")
-    parser.add_argument("--labels", type=Path, help="train labels, RetinaFace label.txt[.gz]")
-    parser.add_argument("--pack", type=Path, help="folder for the packed data sets")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="a folder a stage (default runs)")
-    parser.add_argument(
-        "--file",
-        action="append",
-        default=[],
-        metavar="NAME=FILE",
-        help="tiny, yunet, centerface, retinaface: .onnx of teachers; release-v1, release-nano: weights",
-    )
-    parser.add_argument("--extra", action="append", default=[], metavar="NAME=LABELS:PHOTOS")
-    parser.add_argument("--device", help="as for featherface_training.train")
-    parser.add_argument("--threads", help="the same")
-    parser.add_argument("--teacher-threads", help="the same")
-    parser.add_argument("--workers", help="the same")
+    add_places(parser)
     args = parser.parse_args(arguments)
     recipe = read_recipe()
     if args.plan:
@@ -190,12 +167,6 @@ def main(arguments: list[str] | None = None) -> None:
     if absent := [name for name in ("wider", "labels", "pack") if getattr(args, name) is None]:
         parser.error(f"--{absent[0]} is needed")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    options = [
-        part
-        for name in ("device", "threads", "teacher-threads", "workers")
-        if (value := getattr(args, name.replace("-", "_")))
-        for part in (f"--{name}", value)
-    ]
     try:
         made = reproduce(
             recipe,
@@ -204,9 +175,9 @@ def main(arguments: list[str] | None = None) -> None:
             wider=args.wider,
             labels=args.labels,
             packs=args.pack,
-            files={name: Path(value) for name, value in _pairs(args.file, parser, "--file").items()},
-            extras=_pairs(args.extra, parser, "--extra"),
-            options=options,
+            files={name: Path(value) for name, value in read_pairs(args.file, parser, "--file").items()},
+            extras=read_pairs(args.extra, parser, "--extra"),
+            options=passed_on(args),
         )
     except RecipeError as error:
         parser.error(str(error))

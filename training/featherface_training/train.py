@@ -92,15 +92,8 @@ def main(arguments: list[str] | None = None) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     settings = TrainSettings.from_dict(json.loads(args.settings.read_text()) if args.settings else {})
-    values = settings.to_dict()
-    for item in args.set:
-        key, _, value = item.partition("=")
-        *parents, name = key.split(".")
-        inner = values
-        for parent in parents:
-            inner = inner.setdefault(parent, {})
-        inner[name] = json.loads(value)
-    settings = TrainSettings.from_dict(values)
+    overrides = (item.partition("=") for item in args.set)
+    settings = settings.overridden({key: json.loads(value) for key, _, value in overrides})
     data = _data(args.wider, args.labels, args.pack, args.extra, settings)
     trainer = Trainer(
         settings,

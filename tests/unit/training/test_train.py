@@ -309,6 +309,16 @@ def test_unknown_settings_are_named():
         TrainSettings.from_dict({"loss": {"bx": "giou"}})
 
 
+def test_some_settings_may_be_others_by_their_names():
+    settings = TrainSettings(seed=3, loss=LossSettings(box="eiou"))
+    other = settings.overridden({"loss.landmark": "wing", "sizes": [64], "shares": {"more": 0.5}})
+    assert (other.seed, other.sizes, other.shares) == (3, (64,), {"more": 0.5})
+    assert other.loss == LossSettings(box="eiou", landmark="wing")
+    for name in ("los.box", "loss.bx", "seed.x"):
+        with pytest.raises(ValueError, match=r"unknown training settings: (los|bx|seed\.x)$"):
+            settings.overridden({name: 1})
+
+
 def test_settings_survive_json():
     settings = TrainSettings(
         sizes=(320, 640), shares={"clothing": 0.2}, augmentation=AUGMENTED, loss=LossSettings(box="eiou")
