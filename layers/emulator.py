@@ -20,6 +20,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from examples.demo.ports import reserved_port
+
 __all__ = [
     "PHOTO",
     "ROOT",
@@ -36,6 +38,7 @@ __all__ = [
 
 ROOT: Final = Path(__file__).parents[1]
 PHOTO: Final = ROOT / "examples/photos/group.jpg"
+_START_SECONDS: Final = 60.0
 
 VARIABLES: Final[Mapping[str, str]] = {
     # as template.yaml sets them; a test compares
@@ -113,12 +116,13 @@ def function(setup: Setup, module: str, log: Path, environ: Mapping[str, str]) -
         A new file, for what the function and the emulator write.
     environ : mapping
         `Setup.environ`.
+
+    Raises
+    ------
+    RuntimeError
+        The emulator does not start.
     """
-    ports = []
-    for _ in range(2):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            ports.append(free.getsockname()[1])
+    ports = [reserved_port() for _ in range(2)]
     addresses = ("--runtime-interface-emulator-address", f"127.0.0.1:{ports[0]}")
     addresses += ("--runtime-api-address", f"127.0.0.1:{ports[1]}")
     client = (str(setup.python), "-m", "awslambdaric", f"{module}.lambda_handler")
@@ -132,14 +136,24 @@ def function(setup: Setup, module: str, log: Path, environ: Mapping[str, str]) -
             start_new_session=True,
         )
         try:
-            for _ in range(100):
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", ports[0]), 1):
-                    break
-                time.sleep(0.05)
+            _wait(process, log, ports[0])
             yield f"http://127.0.0.1:{ports[0]}/2015-03-31/functions/function/invocations"
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
+            # what has ended by itself has no group any more
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
             process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], log: Path, port: int) -> None:
+    """Wait until the emulator listens; raises RuntimeError if it ends, or takes too long."""
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the emulator does not listen; its last words: {log.read_text()[-600:]}")
+        time.sleep(0.05)
 
 
 def invoke(url: str, body: bytes) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,25 +14,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from examples.demo.ports import reserved_port
+
 __all__ = ["CREDENTIALS", "moto", "seaweedfs"]
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "demo", "AWS_SECRET_ACCESS_KEY": "demo-secret", "AWS_REGION": "us-east-1"}
 _START_SECONDS = 60.0
 
 
-def _free_ports(count: int) -> list[int]:
-    """Return ports that are free now; SeaweedFS also takes each port plus 10,000 for its own use."""
+def _reserved_ports(count: int) -> list[int]:
+    """Return ports for a server; SeaweedFS also takes each port plus 10,000 for its own use."""
     ports: list[int] = []
     while len(ports) < count:
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
-            if port > 50_000 or port in ports:
-                continue
-            try:
-                other.bind(("127.0.0.1", port + 10_000))
-            except OSError:
-                continue
+        port = reserved_port()
+        if port > 50_000:
+            continue
+        with contextlib.suppress(OSError):
+            reserved_port(port + 10_000)
             ports.append(port)
     return ports
 
@@ -81,7 +78,7 @@ def seaweedfs() -> Iterator[str]:
     from botocore.config import Config
 
     with tempfile.TemporaryDirectory(prefix="featherface-demo-", ignore_cleanup_errors=True) as folder:
-        s3, filer, master, volume = _free_ports(4)
+        s3, filer, master, volume = _reserved_ports(4)
         identities = Path(folder, "s3.json")
         key = {
             "accessKey": CREDENTIALS["AWS_ACCESS_KEY_ID"],
@@ -148,7 +145,7 @@ def moto() -> Iterator[str]:
     RuntimeError
         If it does not start.
     """
-    (port,) = _free_ports(1)
+    port = reserved_port()
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory(prefix="featherface-demo-") as folder:
         log = Path(folder, "moto.log")

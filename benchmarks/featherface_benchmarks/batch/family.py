@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ from typing import Any, Final
 __all__ = ["Family", "busy_seconds"]
 
 _LEAVE_SECONDS: Final = 30.0
+_LOOK_SECONDS: Final = 0.01
 # Characters of what a command said before it failed.
 _TOLD: Final = 2000
 
@@ -101,6 +103,10 @@ class Family:
             with suppress(psutil.Error):
                 member.kill()
         self._process.wait()
+        # Whoever was killed works on until the machine has a moment to end it.
+        deadline = time.monotonic() + _LEAVE_SECONDS
+        while any(map(_is_alive, members)) and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
 
     def _signal(self, number: int) -> None:
         psutil = _psutil()
@@ -113,6 +119,15 @@ class Family:
             return [self._root, *self._root.children(recursive=True)]
         except _psutil().Error:
             return []
+
+
+def _is_alive(member: Any) -> bool:
+    psutil = _psutil()
+    try:
+        # who is not this process's child may stay a zombie, for another to take note of
+        return bool(member.is_running() and member.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 def busy_seconds() -> float:

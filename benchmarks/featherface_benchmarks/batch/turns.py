@@ -156,8 +156,11 @@ class _Contestant:
     def start(self, few: int) -> None:
         """Let it do its first photos, and stop it there."""
         deadline = time.monotonic() + _START_SECONDS
-        while (done := self._runner.done()) < few:
-            if self.family.ended or time.monotonic() > deadline:
+        while True:
+            ended, done = self._look()
+            if done >= few:
+                break
+            if ended or time.monotonic() > deadline:
                 raise RuntimeError(f"{self._runner.name} has done only {done} of the first {few} photos")
             time.sleep(_LOOK_AT_MEMORY_SECONDS)
             self._turns.few_by_name = _larger(self._turns.few_by_name, self.family.memory_by_name())
@@ -178,10 +181,10 @@ class _Contestant:
         passed, done = 0.0, 0
         while passed < seconds and done < count:
             time.sleep(_LOOK_SECONDS)
-            done = self._runner.done()
+            ended, done = self._look()
             passed = time.perf_counter() - started
             turns.mark(turns.seconds + passed, done)
-            if self.family.ended:
+            if ended:
                 raise RuntimeError(f"{turns.name} ended after {done} photos: expected at least {count}")
         self.family.stop()
         turns.seconds += time.perf_counter() - started
@@ -197,6 +200,11 @@ class _Contestant:
         turns.photos = self._runner.done() - self._done_before
         turns.others = max(0.0, self._busy - sum(turns.cpu_by_name.values())) / turns.seconds
         return turns
+
+    def _look(self) -> tuple[bool, int]:
+        """Return whether it has ended, and how many photos are done."""
+        # in this order: between the two it may do its last photos and end
+        return self.family.ended, self._runner.done()
 
 
 def _larger(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int]:

@@ -163,7 +163,7 @@ def on_a_cluster(tmp_path: Path) -> Callable[[str, int], Annotated]:
             (folder / f"{number:03d}.jpg").write_bytes(jpeg(number, 48, 48))
         command = [sys.executable, "-c", script, str(folder), str(output)]
         ended = subprocess.run(
-            command, env=cluster_environment(log), capture_output=True, text=True, timeout=300
+            command, env=cluster_environment(log), capture_output=True, text=True, timeout=600
         )
         assert ended.returncode == 0, ended.stderr[-3000:]
         return Annotated(output, ended.stdout, [line.split() for line in log.read_text().splitlines()])

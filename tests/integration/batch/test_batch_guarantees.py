@@ -8,9 +8,11 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,10 @@ def test_a_whole_cluster_is_killed_and_nothing_finished_is_fetched_again(
         answer = s3.list_objects_v2(Bucket="killed-faces", Prefix="run/_work/results/")
         return [entry["Key"] for entry in answer.get("Contents", ())]
 
+    def serves() -> bool:
+        """Whether a request is under way: each has a thread, which is named after its function."""
+        return any("process_request_thread" in thread.name for thread in threading.enumerate())
+
     run = subprocess.Popen(command, env=environment)
     deadline = time.monotonic() + 180
     while len(results()) < 2:
@@ -93,11 +99,22 @@ def test_a_whole_cluster_is_killed_and_nothing_finished_is_fetched_again(
         time.sleep(0.1)
     # the driver, both raylets, the head's services and all workers, at once and without a word
     family = [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]
-    assert sum(process.name() == "raylet" for process in family) == 2
+    names = []
     for process in family:
-        process.send_signal(signal.SIGKILL)
+        # Ray ends some of its helpers by itself, at any time
+        with suppress(psutil.NoSuchProcess):
+            names.append(process.name())
+    assert names.count("raylet") == 2
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGKILL)
     psutil.wait_procs(family, timeout=30)
     run.wait()
+    # what the dead have sent may still be on its way into the store
+    deadline = time.monotonic() + 60
+    while serves():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
     kept = results()
     bodies = [s3.get_object(Bucket="killed-faces", Key=key)["Body"].read() for key in kept]
@@ -206,7 +223,7 @@ def test_the_time_of_a_photo_is_no_bound_for_listings_and_commits() -> None:
     def slow(environ: dict[str, Any], start_response: Any) -> Any:
         path, listing = environ["PATH_INFO"], "list-type" in environ.get("QUERY_STRING", "")
         if (listing and "slow-photos" in path) or "/_work/results/" in path:
-            time.sleep(2.6)
+            time.sleep(4.6)
         if path.endswith("hanging.jpg") and environ["REQUEST_METHOD"] == "GET":
             time.sleep(12)
         return application(environ, start_response)
@@ -217,7 +234,7 @@ def test_the_time_of_a_photo_is_no_bound_for_listings_and_commits() -> None:
             s3.create_bucket(Bucket=bucket)
         for number, key in enumerate(("1.jpg", "2.jpg", "hanging.jpg")):
             s3.put_object(Bucket="slow-photos", Key=key, Body=jpeg(number))
-        options = {"--format": "jsonl", "--timeout": "2", "--endpoint-url": endpoint, "--input-size": "320"}
+        options = {"--format": "jsonl", "--timeout": "4", "--endpoint-url": endpoint, "--input-size": "320"}
         machine = ["--cpus", "2", "--worker-cpus", "1"]
         run = ["annotate", "s3://slow-photos", "--output", "s3://slow-faces/run", *machine]
         assert main([*run, *chain.from_iterable(options.items())]) == 0

@@ -191,7 +191,8 @@ def test_a_slow_photo_ends_as_a_time_out(photos: Path, tmp_path: Path) -> None:
     for name in ("0/03.jpg", "0/06.jpg", "1/19.jpg"):
         path = photos / name
         path.write_bytes(path.read_bytes() + SLEEPER)
-    run(photos, output, load=TroubledFinder, timeout=4.0)
+    # in it, each thread that takes another's place loads a detector of its own, too
+    run(photos, output, load=TroubledFinder, timeout=8.0)
     assert set(codes(output).values()) == {"timeout"}
     assert len(rows(output)) == 37
 

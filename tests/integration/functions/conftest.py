@@ -108,10 +108,15 @@ def function_environment(environ: Mapping[str, str]) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def told_metrics() -> None:
-    """Write what tests of single parts have counted: a handler's line tells of its own invocation alone."""
+def told_metrics() -> Iterator[None]:
+    """Write what tests of single parts have counted: a handler's line tells of its own invocation alone.
+
+    Afterwards as well, for other folders' tests of handlers may come next in this process.
+    """
     from shared.observability import METRICS
 
+    METRICS.flush()
+    yield
     METRICS.flush()
 
 

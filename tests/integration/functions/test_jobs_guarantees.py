@@ -207,9 +207,28 @@ def test_whoever_waits_for_another_call_s_submission_sees_it_done(
         assert first.result() == again
 
 
+class Clock:
+    """Time that passes while somebody sleeps, and at no other time."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def time(self) -> float:
+        return self.now
+
+    monotonic = time
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 def test_a_call_that_died_is_followed_when_its_claim_is_over(
     service: JobService, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clock = Clock()
+    began = clock.now
+    monkeypatch.setattr("jobs.records.time", clock)
+    monkeypatch.setattr("jobs.service.time", clock)
     monkeypatch.setattr("jobs.records._CLAIM_SECONDS", 2)
     cluster.before = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
@@ -221,6 +240,7 @@ def test_a_call_that_died_is_followed_when_its_claim_is_over(
     assert not cluster.jobs
     assert service.start("alice", REQUEST, "key") == on_record
     assert list(cluster.jobs) == [on_record["id"]]
+    assert clock.now == began + 2
 
 
 def test_a_backend_that_refuses_leaves_a_failed_job(service: JobService, cluster: Cluster) -> None:

@@ -21,6 +21,7 @@ import boto3
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
+from examples.demo.ports import reserved_port
 from layers import build_layer
 
 ROOT = Path(__file__).parents[3]
@@ -76,9 +77,7 @@ def cloud(
     tools: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """The emulator's address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = reserved_port()
     folder = tmp_path_factory.mktemp("cloud")
     own = {"GATEWAY_PORT": str(port), "MINISTACK_HOST": "127.0.0.1", "IOT_MTLS_ENABLED": "0"}
     command = ["-m", "hypercorn", "ministack.app:app", "-b", f"127.0.0.1:{port}"]
@@ -97,7 +96,7 @@ def cloud(
         finally:
             # with its workers, which run the functions
             os.killpg(process.pid, signal.SIGTERM)
-            process.wait(20)
+            process.wait(60)
 
 
 def _connects(port: int) -> bool:

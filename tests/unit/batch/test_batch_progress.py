@@ -2,9 +2,11 @@
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -118,16 +120,25 @@ def test_the_progress_moves_though_no_shard_ends(tmp_path: Path, caplog: pytest.
         eventually(lambda: written(storage)["done"] == 1)
         progress.writing()
         moves(storage)
+        # the file has been written apart from the lines since a shard ended
+        eventually(lambda: any(record.message.startswith("writing ") for record in caplog.records))
     lines = [record.message for record in caplog.records]
     for start in ("listing, ", "0 of 3 photos, 0 errors, ", "1 of 3 photos, 0 errors, ", "writing "):
         assert any(line.startswith(start) for line in lines), start
 
 
 def test_lines_say_what_the_run_waits_for_and_the_file_a_state_that_others_know(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = LocalStorage(tmp_path)
+    now = time.time()
+    # lines come by the real one, and say this
+    clock = SimpleNamespace(
+        time=lambda: now, monotonic=time.monotonic, strftime=time.strftime, gmtime=time.gmtime
+    )
+    monkeypatch.setattr("featherface_batch.progress.time", clock)
     with caplog.at_level(logging.INFO), Progress(storage, every=0.05) as progress:
+        now += 100
         progress.doing("starting Ray")
         eventually(lambda: any(record.message.startswith("starting Ray, 0 s") for record in caplog.records))
         assert written(storage)["state"] == "listing"
@@ -151,15 +162,20 @@ def test_the_last_line_tells_the_run_from_this_start(
 
 
 def test_whoever_has_lost_the_run_leaves_its_file_alone(tmp_path: Path) -> None:
-    storage, held = LocalStorage(tmp_path), True
+    storage, held, refused = LocalStorage(tmp_path), True, threading.Event()
+
+    def look() -> bool:
+        if not held:
+            refused.set()
+        return held
 
     def lose() -> None:
         nonlocal held
-        with Progress(storage, lambda: held, every=0.02) as progress:
+        with Progress(storage, look, every=0.02) as progress:
             progress.running(3, Tally())
             held = False
-            # a look that began before
-            time.sleep(0.1)
+            # a look that began before is over
+            assert refused.wait(20)
             storage.write(PROGRESS_NAME, b"theirs")
             time.sleep(0.2)
             assert storage.read(PROGRESS_NAME) == b"theirs"

@@ -81,7 +81,7 @@ def test_a_folder_named_like_a_photo_is_no_photo(tmp_path: Path) -> None:
 def test_more_hanging_photos_than_threads_cost_no_neighbour(tmp_path: Path) -> None:
     finder = Finder(Settings())
     # what does not hang must be done in that time, however busy the machine is
-    hanging = worker(finder, timeout=1.5)
+    hanging = worker(finder, timeout=3, cpus=4)
     outcomes = hanging.annotate(photos(tmp_path, [b"wait"] * 5 + [b"fine"] * 20))
     assert [outcome.code for outcome in outcomes] == ["timeout"] * 5 + [None] * 20
     finder.gate.set()

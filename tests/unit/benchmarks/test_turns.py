@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from featherface_benchmarks.batch.family import Family
 from featherface_benchmarks.batch.turns import Runner, take_turns
 
 # A child does the work, as Ray's workers do, and notes when.
@@ -72,6 +73,52 @@ def test_one_that_fails_says_why_and_takes_the_others_along(tmp_path: Path) -> N
     with pytest.raises(RuntimeError, match="no photos here"):
         take_turns([contestant(tmp_path, "a"), broken], few=1, count=5, turn=0.3)
     assert not running(tmp_path)
+
+
+def test_an_end_waits_for_those_that_were_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow:
+        """A process that is killed and has not come to its end yet; it says so as often as told."""
+
+        pid, left = 0, 3
+
+        def send_signal(self, number: int) -> None:
+            pass
+
+        kill = status = lambda self: None
+
+        def is_running(self) -> bool:
+            self.left -= 1
+            return self.left > 0
+
+    family, slow = Family([sys.executable, "-c", ""], tmp_path / "log"), Slow()
+    monkeypatch.setattr(family, "_members", lambda: [slow])
+    family.end()
+    assert slow.left == 0
+
+
+def test_what_is_done_between_two_looks_at_one_that_ends_is_counted(tmp_path: Path) -> None:
+    """The last photos are done, and the command ends, just when they are counted."""
+    go_on, notes = tmp_path / "go on", tmp_path / "a.txt"
+    waiting = (
+        "import sys, time; from pathlib import Path\n"
+        "while not Path(sys.argv[1]).exists(): time.sleep(0.01)\n"
+        "Path(sys.argv[2]).write_text('1 2 3')"
+    )
+
+    def done() -> int:
+        before = len(times(notes))
+        if started and not before:
+            go_on.touch()
+            while running(tmp_path):
+                time.sleep(0.01)
+        started.append(True)
+        return before
+
+    started: list[bool] = []
+    command = [sys.executable, "-c", waiting, str(go_on), str(notes)]
+    # not "has done only 0 of the first 3"
+    with pytest.raises(RuntimeError, match="a ended after 3 photos: expected at least 4"):
+        take_turns([Runner("a", command, tmp_path / "a.log", done)], few=3, count=4, turn=0.3)
 
 
 def test_one_that_comes_to_its_end_too_early_is_told(tmp_path: Path) -> None:
