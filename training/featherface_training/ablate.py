@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import train
 from .config import TrainSettings
 from .evaluation.detectors import Size, open_detector
 from .evaluation.errors import EvaluationError
@@ -22,6 +21,7 @@ from .evaluation.protocol import DIFFICULTIES, evaluate
 from .evaluation.run import find_photos, predict
 from .places import add_places, passed_on, read_pairs
 from .recipe import RecipeError, check_release, read_recipe
+from .train import train_in
 
 __all__ = ["Ablation", "Ablations", "Row", "ablate", "main", "read_ablations", "table"]
 
@@ -111,17 +111,10 @@ class _Bench:
                     f"{folder} holds a run by other settings: move it away, or name other --runs"
                 )
             return made
-        folder.mkdir(parents=True, exist_ok=True)
-        settings = folder / "settings.json"
-        settings.write_text(json.dumps(told["settings"], indent=1))
-        arguments = ["--run", str(folder), "--settings", str(settings), "--start", str(start), *self.common]
-        for teacher in run.teachers:
-            arguments += ["--teacher", str(self.files[teacher])]
-        for name in run.settings.shares:
-            arguments += ["--extra", f"{name}={self.extras[name]}"]
         # a run that was cut has no time of its own
         whole, began = not (folder / "last.pt").is_file(), time.monotonic()
-        train.main(arguments)
+        teachers = [self.files[teacher] for teacher in run.teachers]
+        train_in(folder, run.settings, start, teachers=teachers, extras=self.extras, options=self.common)
         minutes = (time.monotonic() - began) / 60
         made = {**told, "minutes": round(minutes, 1) if whole else None, **self.measure(folder / "last.pt")}
         result.write_text(json.dumps(made, indent=1))

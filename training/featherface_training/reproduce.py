@@ -4,7 +4,6 @@ What is done already, whole or in part, is not done again.
 """
 
 import argparse
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,12 @@ from typing import Any
 
 import torch
 
-from . import average, train
+from . import average
 from .model_card import NAMES
 from .places import add_places, passed_on, read_pairs
 from .ranking import cli as ranking
 from .recipe import Recipe, RecipeError, Stage, check_release, plan, read_recipe, table
+from .train import train_in
 
 __all__ = ["main", "reproduce"]
 
@@ -32,9 +32,9 @@ class _Bench:
     runs: Path
     files: Mapping[str, Path]
     extras: Mapping[str, str]
-    wider: Path
-    labels: Path
-    common: Sequence[str]
+    photos: Sequence[str]
+    packs: Path
+    options: Sequence[str]
 
     def file(self, source: str, stage: Stage) -> Path:
         if "/" in source:
@@ -71,24 +71,30 @@ class _Bench:
         steps = self.done(stage)
         log.info("%s: %d of %d steps made", stage.name, steps, stage.steps)
         if steps < stage.steps:
-            folder.mkdir(parents=True, exist_ok=True)
-            settings = folder / "settings.json"
-            settings.write_text(json.dumps(stage.settings.to_dict(), indent=1))
-            arguments = ["--run", str(folder), "--settings", str(settings)]
-            arguments += ["--start", str(self.file(stage.start, stage)), "--stop-after", str(stage.steps)]
+            options = [
+                "--stop-after",
+                str(stage.steps),
+                "--pack",
+                str(self.packs),
+                *self.photos,
+                *self.options,
+            ]
             if stage.backbone:
-                arguments += ["--backbone", str(self.file(stage.backbone, stage))]
-            for teacher in stage.teachers:
-                arguments += ["--teacher", str(self.file(teacher, stage))]
-            for name in stage.settings.shares:
-                arguments += ["--extra", f"{name}={self.extras[name]}"]
-            train.main([*arguments, "--wider", str(self.wider), "--labels", str(self.labels), *self.common])
+                options += ["--backbone", str(self.file(stage.backbone, stage))]
+            train_in(
+                folder,
+                stage.settings,
+                self.file(stage.start, stage),
+                teachers=[self.file(teacher, stage) for teacher in stage.teachers],
+                extras=self.extras,
+                options=options,
+            )
         if stage.mean and not mean.is_file():
             shares = [f"--with={self.file(source, stage)}={share}" for source, share in stage.mean.items()]
             average.main([str(mean), str(last), *shares])
         if stage.ranked is not None and not ranked.is_file():
             source = mean if stage.mean else last
-            arguments = ["--wider", str(self.wider), "--labels", str(self.labels)]
+            arguments = [*self.photos]
             for name in stage.ranked:
                 arguments += ["--extra", f"{name}={self.extras[name]}"]
             ranking.main([str(source), str(ranked), *arguments, *_as_fitted(stage.fitted)])
@@ -144,7 +150,8 @@ def reproduce(
         If something is missing, before anything is trained.
     """
     stages = plan(recipe, recipe.final[model])
-    bench = _Bench(recipe, runs, files, extras, wider, labels, ("--pack", str(packs), *options))
+    photos = ("--wider", str(wider), "--labels", str(labels))
+    bench = _Bench(recipe, runs, files, extras, photos, packs, options)
     bench.check(stages)
     for i, stage in enumerate(stages):
         log.info("stage %d of %d", i + 1, len(stages))
