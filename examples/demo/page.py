@@ -35,7 +35,7 @@ p { margin: .4rem 0; max-width: 60rem }
 table { border-collapse: collapse; width: 100%; background: var(--card); border: 1px solid var(--line) }
 th, td { text-align: left; padding: .45rem .75rem; border-bottom: 1px solid var(--line);
          vertical-align: top }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem }
 .wide { grid-column: 1 / -1 }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
