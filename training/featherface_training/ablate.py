@@ -19,9 +19,8 @@ from .evaluation.errors import EvaluationError
 from .evaluation.ground_truth import GroundTruth, read_ground_truth
 from .evaluation.protocol import DIFFICULTIES, evaluate
 from .evaluation.run import find_photos, predict
-from .places import add_places, passed_on, read_pairs
+from .places import Places, add_places, read_places
 from .recipe import RecipeError, check_release, read_recipe
-from .train import train_in
 
 __all__ = ["Ablation", "Ablations", "Row", "ablate", "main", "read_ablations", "table"]
 
@@ -74,23 +73,21 @@ class _Bench:
     """Where everything lies."""
 
     folder: Path
-    files: Mapping[str, Path]
-    extras: Mapping[str, str]
+    places: Places
     truth: GroundTruth
     photos: dict[str, Path]
-    common: Sequence[str]
     threads: int
 
     def check(self, ablations: Ablations, runs: Sequence[Ablation], release: Mapping[str, Any]) -> None:
         """Tell what is missing before the first step rather than hours later."""
         start = ablations.start
         for name in dict.fromkeys([start, *(teacher for run in runs for teacher in run.teachers)]):
-            if name not in self.files or not self.files[name].is_file():
+            if name not in self.places.files or not self.places.files[name].is_file():
                 raise RecipeError(f"expected --file {name}=FILE and the file to be there")
         for run in runs:
-            if missing := sorted(set(run.settings.shares) - set(self.extras)):
+            if missing := sorted(set(run.settings.shares) - set(self.places.extras)):
                 raise RecipeError(f"{run.name} needs --extra {missing[0]}=LABELS:PHOTOS")
-        check_release(self.files[start], release[start.removeprefix("release-")])
+        check_release(self.places.files[start], release[start.removeprefix("release-")])
 
     def measure(self, model: Path) -> dict[str, Any]:
         found: dict[str, Any] = {"photos": len(self.photos)}
@@ -113,8 +110,8 @@ class _Bench:
             return made
         # a run that was cut has no time of its own
         whole, began = not (folder / "last.pt").is_file(), time.monotonic()
-        teachers = [self.files[teacher] for teacher in run.teachers]
-        train_in(folder, run.settings, start, teachers=teachers, extras=self.extras, options=self.common)
+        teachers = [self.places.files[teacher] for teacher in run.teachers]
+        self.places.train(folder, run.settings, start, teachers)
         minutes = (time.monotonic() - began) / 60
         made = {**told, "minutes": round(minutes, 1) if whole else None, **self.measure(folder / "last.pt")}
         result.write_text(json.dumps(made, indent=1))
@@ -125,15 +122,10 @@ def ablate(
     ablations: Ablations,
     names: Sequence[str],
     folder: Path,
+    places: Places,
     *,
     release: Mapping[str, Any],
-    wider: Path,
-    labels: Path,
-    packs: Path,
     ground_truth: Path,
-    files: Mapping[str, Path],
-    extras: Mapping[str, str],
-    options: Sequence[str] = (),
     threads: int = 0,
 ) -> list[Row]:
     """Make the named runs and measure them, on the photos of WIDER FACE val that are present.
@@ -145,16 +137,11 @@ def ablate(
         Of runs.
     folder : Path
         Receives a folder a run. One that is there is not made again, one that was cut goes on.
+    places : Places
     release : mapping
         `Recipe.release`, which knows the weights that all start from.
-    wider, labels, packs, ground_truth : Path
-        As for `featherface_training.train` and `featherface evaluate`.
-    files : mapping of str to Path
-        Where runs start, such as "release-v1", and teachers.
-    extras : mapping of str to str
-        LABELS:PHOTOS of the other data sets, by name.
-    options : sequence of str
-        More arguments of `featherface_training.train`, such as "--threads".
+    ground_truth : Path
+        As for `featherface evaluate`.
     threads : int
         Of the session that measures; 0 takes all.
 
@@ -172,11 +159,10 @@ def ablate(
         If there are no photos of val, or no ground truth.
     """
     truth = read_ground_truth(ground_truth)
-    places = ["--wider", str(wider), "--labels", str(labels), "--pack", str(packs)]
-    bench = _Bench(folder, files, extras, truth, find_photos(wider, truth), [*places, *options], threads)
+    bench = _Bench(folder, places, truth, find_photos(places.wider, truth), threads)
     runs = [ablations.runs[name] for name in names]
     bench.check(ablations, runs, release)
-    start = files[ablations.start]
+    start = places.files[ablations.start]
     rows: list[Row] = [("where all start", bench.measure(start))]
     for i, run in enumerate(runs):
         log.info("%s, run %d of %d", run.name, i + 1, len(runs))
@@ -209,25 +195,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--ground-truth", type=Path, required=True, help="folder of the official .mat files")
     add_places(parser)
     args = parser.parse_args(arguments)
-    for name in ("wider", "labels", "pack"):
-        if getattr(args, name) is None:
-            parser.error(f"--{name} is needed")
     if unknown := [name for name in args.run if name not in ablations.runs]:
         parser.error(f"expected one of {', '.join(ablations.runs)}, got {unknown[0]!r}")
+    places = read_places(args, parser)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         rows = ablate(
             ablations,
             args.run or list(ablations.runs),
             args.runs,
+            places,
             release=read_recipe().release,
-            wider=args.wider,
-            labels=args.labels,
-            packs=args.pack,
             ground_truth=args.ground_truth,
-            files={name: Path(value) for name, value in read_pairs(args.file, parser, "--file").items()},
-            extras=read_pairs(args.extra, parser, "--extra"),
-            options=passed_on(args),
             threads=int(args.threads or 0),
         )
     except (EvaluationError, RecipeError) as error:

@@ -14,10 +14,9 @@ import torch
 
 from . import average
 from .model_card import NAMES
-from .places import add_places, passed_on, read_pairs
+from .places import Places, add_places, read_places
 from .ranking import cli as ranking
 from .recipe import Recipe, RecipeError, Stage, check_release, plan, read_recipe, table
-from .train import train_in
 
 __all__ = ["main", "reproduce"]
 
@@ -30,18 +29,14 @@ class _Bench:
 
     recipe: Recipe
     runs: Path
-    files: Mapping[str, Path]
-    extras: Mapping[str, str]
-    photos: Sequence[str]
-    packs: Path
-    options: Sequence[str]
+    places: Places
 
     def file(self, source: str, stage: Stage) -> Path:
         if "/" in source:
             return self.runs / f"{source}.pt"
         key = f"release-{stage.model()}" if source == "release" else source
-        if key in self.files:
-            return self.files[key]
+        if key in self.places.files:
+            return self.places.files[key]
         hint = f"give it as --file {key}=FILE"
         if source == "release":
             there = f"{self.recipe.release['commit']}:{self.recipe.release[stage.model()]['path']}"
@@ -57,7 +52,7 @@ class _Bench:
                     raise RecipeError(f"{stage.name} needs {path}, which is not there")
                 if source == "release":
                     check_release(path, self.recipe.release[stage.model()])
-            if missing := sorted({*stage.settings.shares, *(stage.ranked or ())} - set(self.extras)):
+            if missing := sorted({*stage.settings.shares, *(stage.ranked or ())} - set(self.places.extras)):
                 raise RecipeError(f"{stage.name} needs --extra {missing[0]}=LABELS:PHOTOS")
 
     def done(self, stage: Stage) -> int:
@@ -71,33 +66,19 @@ class _Bench:
         steps = self.done(stage)
         log.info("%s: %d of %d steps made", stage.name, steps, stage.steps)
         if steps < stage.steps:
-            options = [
-                "--stop-after",
-                str(stage.steps),
-                "--pack",
-                str(self.packs),
-                *self.photos,
-                *self.options,
-            ]
+            more = ["--stop-after", str(stage.steps)]
             if stage.backbone:
-                options += ["--backbone", str(self.file(stage.backbone, stage))]
-            train_in(
-                folder,
-                stage.settings,
-                self.file(stage.start, stage),
-                teachers=[self.file(teacher, stage) for teacher in stage.teachers],
-                extras=self.extras,
-                options=options,
-            )
+                more += ["--backbone", str(self.file(stage.backbone, stage))]
+            teachers = [self.file(teacher, stage) for teacher in stage.teachers]
+            start = self.file(stage.start, stage)
+            self.places.train(folder, stage.settings, start, teachers, more)
         if stage.mean and not mean.is_file():
             shares = [f"--with={self.file(source, stage)}={share}" for source, share in stage.mean.items()]
             average.main([str(mean), str(last), *shares])
         if stage.ranked is not None and not ranked.is_file():
             source = mean if stage.mean else last
-            arguments = [*self.photos]
-            for name in stage.ranked:
-                arguments += ["--extra", f"{name}={self.extras[name]}"]
-            ranking.main([str(source), str(ranked), *arguments, *_as_fitted(stage.fitted)])
+            photos = self.places.photos(stage.ranked)
+            ranking.main([str(source), str(ranked), *photos, *_as_fitted(stage.fitted)])
 
 
 def _as_fitted(told: Mapping[str, Any]) -> list[str]:
@@ -113,18 +94,7 @@ def _as_fitted(told: Mapping[str, Any]) -> list[str]:
     return [*arguments, "--weights", *map(str, told["weights"])]
 
 
-def reproduce(
-    recipe: Recipe,
-    model: str,
-    runs: Path,
-    *,
-    wider: Path,
-    labels: Path,
-    packs: Path,
-    files: Mapping[str, Path],
-    extras: Mapping[str, str],
-    options: Sequence[str] = (),
-) -> Path:
+def reproduce(recipe: Recipe, model: str, runs: Path, places: Places) -> Path:
     """Make the weights of a published model, stage by stage, and return their checkpoint.
 
     Parameters
@@ -134,15 +104,7 @@ def reproduce(
         Nano needs stages of V1, its teacher.
     runs : Path
         Receives a folder a stage. A stage that is there is not made again, one that was cut goes on.
-    wider, labels, packs : Path
-        As for `featherface_training.train`.
-    files : mapping of str to Path
-        "tiny", "yunet", "centerface", "retinaface", "release-v1", "release-nano": as far as the stages need
-        them.
-    extras : mapping of str to str
-        LABELS:PHOTOS of the other data sets, by name.
-    options : sequence of str
-        More arguments of `featherface_training.train`, such as "--threads".
+    places : Places
 
     Raises
     ------
@@ -150,8 +112,7 @@ def reproduce(
         If something is missing, before anything is trained.
     """
     stages = plan(recipe, recipe.final[model])
-    photos = ("--wider", str(wider), "--labels", str(labels))
-    bench = _Bench(recipe, runs, files, extras, photos, packs, options)
+    bench = _Bench(recipe, runs, places)
     bench.check(stages)
     for i, stage in enumerate(stages):
         log.info("stage %d of %d", i + 1, len(stages))
@@ -171,21 +132,10 @@ def main(arguments: list[str] | None = None) -> None:
     if args.plan:
         print(table(plan(recipe, recipe.final[args.model])))
         return
-    if absent := [name for name in ("wider", "labels", "pack") if getattr(args, name) is None]:
-        parser.error(f"--{absent[0]} is needed")
+    places = read_places(args, parser)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
-        made = reproduce(
-            recipe,
-            args.model,
-            args.runs,
-            wider=args.wider,
-            labels=args.labels,
-            packs=args.pack,
-            files={name: Path(value) for name, value in read_pairs(args.file, parser, "--file").items()},
-            extras=read_pairs(args.extra, parser, "--extra"),
-            options=passed_on(args),
-        )
+        made = reproduce(recipe, args.model, args.runs, places)
     except RecipeError as error:
         parser.error(str(error))
     print(made)

@@ -3,7 +3,6 @@
 import argparse
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +14,7 @@ from .data.packed import PackedDataset, is_packed, pack
 from .data.wider import read_wider
 from .trainer import Trainer
 
-__all__ = ["main", "train_in"]
+__all__ = ["main"]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -109,41 +108,6 @@ def main(arguments: list[str] | None = None) -> None:
         teacher_threads=args.teacher_threads,
     )
     trainer.run(stop_after=args.stop_after)
-
-
-def train_in(
-    folder: Path,
-    settings: TrainSettings,
-    start: Path,
-    *,
-    teachers: Iterable[Path],
-    extras: Mapping[str, str],
-    options: Sequence[str],
-) -> None:
-    """Make a run of a recipe, or go on with it, as the command line would.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the run; receives its settings as well.
-    settings : TrainSettings
-    start : Path
-        Checkpoint that it starts from.
-    teachers : iterable of Path
-    extras : mapping of str to str
-        LABELS:PHOTOS by name, of those data sets at least of which the settings want a share.
-    options : sequence of str
-        More arguments, such as "--wider".
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    written = folder / "settings.json"
-    written.write_text(json.dumps(settings.to_dict(), indent=1))
-    arguments = ["--run", str(folder), "--settings", str(written), "--start", str(start), *options]
-    for teacher in teachers:
-        arguments += ["--teacher", str(teacher)]
-    for name in settings.shares:
-        arguments += ["--extra", f"{name}={extras[name]}"]
-    main(arguments)
 
 
 if __name__ == "__main__":

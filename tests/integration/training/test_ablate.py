@@ -14,6 +14,7 @@ from featherface_training.checkpoint import save  # noqa: E402
 from featherface_training.config import TrainSettings  # noqa: E402
 from featherface_training.ema import AveragedModel  # noqa: E402
 from featherface_training.models import build_model  # noqa: E402
+from featherface_training.places import Places  # noqa: E402
 from featherface_training.recipe import RecipeError  # noqa: E402
 
 SMALL = {"steps": 2, "batch": 2, "sizes": (64,), "bf16": False, "warmup_steps": 0}
@@ -46,13 +47,10 @@ def bench(wider_val, tmp_path):
         "names": ["base", "giou"],
         "folder": tmp_path / "runs",
         "release": {"v1": {"sha256": hashlib.sha256(start.read_bytes()).hexdigest()}},
-        "wider": tmp_path,
-        "labels": labels,
-        "packs": tmp_path / "packs",
         "ground_truth": truth,
-        "files": {"release-v1": start},
-        "extras": {},
-        "options": ["--device", "cpu"],
+        "places": Places(
+            tmp_path, labels, tmp_path / "packs", {"release-v1": start}, {}, ["--device", "cpu"]
+        ),
         "threads": 1,
     }
 
@@ -82,7 +80,8 @@ def test_runs_are_made_once_and_their_table_tells_each(bench):
 
 
 def test_a_run_that_was_cut_goes_on_and_has_no_time(bench):
-    ablate(**{**bench, "options": [*bench["options"], "--stop-after", "1"]})
+    places = bench["places"]
+    ablate(**{**bench, "places": replace(places, options=[*places.options, "--stop-after", "1"])})
     for name in ("base", "giou"):
         (bench["folder"] / name / "result.json").unlink()
     rows = ablate(**bench)
@@ -93,7 +92,7 @@ def test_a_run_that_was_cut_goes_on_and_has_no_time(bench):
 
 def test_what_is_missing_is_told_before_anything_is_trained(bench):
     with pytest.raises(RecipeError, match=r"expected --file release-v1=FILE and the file to be there"):
-        ablate(**{**bench, "files": {}})
+        ablate(**{**bench, "places": replace(bench["places"], files={})})
     with pytest.raises(RecipeError, match="is not the release's: expected the SHA-256 abc"):
         ablate(**{**bench, "release": {"v1": {"sha256": "abc"}}})
     with pytest.raises(RecipeError, match="more needs --extra more=LABELS:PHOTOS"):

@@ -12,6 +12,7 @@ from featherface_training.config import TrainSettings  # noqa: E402
 from featherface_training.ema import AveragedModel  # noqa: E402
 from featherface_training.model_card import NAMES  # noqa: E402
 from featherface_training.models import build_model  # noqa: E402
+from featherface_training.places import Places  # noqa: E402
 from featherface_training.recipe import RecipeError, Stage, plan, read_recipe, table  # noqa: E402
 from featherface_training.reproduce import main, reproduce  # noqa: E402
 
@@ -104,10 +105,8 @@ def small(tmp_path, monkeypatch):
 
 def _reproduce(recipe, model, wider, folder, files):
     photos, labels = wider
-    places = {"wider": photos, "labels": labels, "packs": folder / "packs"}
-    return reproduce(
-        recipe, model, folder / "runs", **places, files=files, extras={}, options=["--device", "cpu"]
-    )
+    places = Places(photos, labels, folder / "packs", files, {}, ["--device", "cpu"])
+    return reproduce(recipe, model, folder / "runs", places)
 
 
 def test_stages_are_made_once_and_lead_to_the_final_weights(small, wider, tmp_path):
