@@ -13,9 +13,10 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from examples.serve.gateway import Page, serve
+from examples.serve.gateway import Page, serve, serving
 from examples.serve.site import site
 
 from featherface import Detector, load_settings
@@ -107,22 +108,18 @@ def test_pages_are_found_whatever_query_comes_along_and_chunks_are_refused(
 
 
 def test_who_goes_on_sending_still_gets_the_refusal(detect_handler: Callable[..., dict[str, Any]]) -> None:
-    server = serve(detect_handler, ())
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as client:
-            client.sendall(
-                b"POST /v1/detect HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nphoto\r\n"
-            )
-            answer = b"".join(iter(lambda: client.recv(1 << 16), b""))
-            # each of these would break on a connection that the server had reset
-            for _ in range(3):
-                client.sendall(b"10000\r\n" + bytes(1 << 16) + b"\r\n")
-        assert answer.startswith(b"HTTP/1.1 411 ")
-        assert b"\r\nConnection: close\r\n" in answer
-    finally:
-        server.shutdown()
-        server.server_close()
+    head = b"POST /v1/detect HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nphoto\r\n"
+    with (
+        serving(detect_handler, ()) as address,
+        socket.create_connection(("127.0.0.1", urlsplit(address).port), timeout=10) as client,
+    ):
+        client.sendall(head)
+        answer = b"".join(iter(lambda: client.recv(1 << 16), b""))
+        # each of these would break on a connection that the server had reset
+        for _ in range(3):
+            client.sendall(b"10000\r\n" + bytes(1 << 16) + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 411 ")
+    assert b"\r\nConnection: close\r\n" in answer
 
 
 @pytest.mark.parametrize(("photo_bytes", "status"), [(4_700_000, 200), (4_800_000, 413), (10_500_000, 413)])
@@ -130,19 +127,14 @@ def test_what_lambda_would_not_take_is_refused_as_there(photo_bytes: int, status
     def handler(event: dict[str, Any], _: Any) -> dict[str, Any]:
         return {"statusCode": 200, "headers": {}, "body": str(len(event["body"]))}
 
-    server = serve(handler, ("image/jpeg",))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        connection = http.client.HTTPConnection("127.0.0.1", server.server_port)
+    with serving(handler, ("image/jpeg",)) as address:
+        connection = http.client.HTTPConnection(urlsplit(address).netloc)
         connection.request("POST", "/v1/detect", bytes(photo_bytes), {"Content-Type": "image/jpeg"})
         answer = connection.getresponse()
         assert answer.status == status
         if status != 200:
             problem = json.loads(answer.read())
             assert (problem["code"], "4.5 MB" in problem["detail"]) == ("payload_too_large", True)
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.mark.parametrize("port", ["99999", "-1", "http"])
