@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -34,7 +35,7 @@ from featherface_batch.sources import LimitedSource, Source, open_source
 from featherface_batch.storage import open_storage
 from featherface_batch.work import Meter, Prices
 from featherface_batch.worker import WorkerConfig
-from featherface_batch.writing import write_all
+from featherface_batch.writing import is_written_here, write_all
 from featherface_batch.written import WrittenFormats
 
 __all__ = ["REPORT_NAME", "JobConfig", "JobSummary", "annotate"]
@@ -218,18 +219,23 @@ def _run(
         plan = planner.list_here()
     if plan is not None and not plan.photos:
         raise _empty(source)
-    progress.doing("starting Ray" if config.address is None else "connecting to Ray")
-    with ray_session(config.address, config.cpus):
+    before = sum(ledger.tallies().values(), Tally())
+    idle = plan is not None and not _left(plan, before, config)
+    with ExitStack() as session:
+        # A run that only gets its formats anew, and is small enough for one process, needs no cluster for it.
+        if plan is None or not (idle and is_written_here(plan)):
+            progress.doing("starting Ray" if config.address is None else "connecting to Ray")
+            session.enter_context(ray_session(config.address, config.cpus))
         if plan is None:
             progress.doing("listing")
             plan = planner.list_by_tasks()
         if not plan.photos:
             raise _empty(source)
-        before = sum(ledger.tallies().values(), Tally())
         progress.running(plan.photos, before)
         meter = Meter(storage, Prices(config.dollars_per_cpu_hour, config.dollars_per_gpu_hour))
         formats = WrittenFormats(storage)
-        _work(plan, before, ledger, config, progress, lease, meter, formats)
+        if not idle:
+            _work(plan, before, ledger, config, progress, lease, meter, formats)
         # Whatever this start did: a run that was stopped for its errors must not be complete at the next.
         config.max_errors.check(progress.tally, plan.photos)
         lease.check()
@@ -264,6 +270,11 @@ def _empty(source: Source) -> SourceError:
     )
 
 
+def _left(plan: Plan, before: Tally, config: JobConfig) -> bool:
+    """Tell whether a photo has no outcome yet, or one that is not to stay."""
+    return before.photos != plan.photos or (config.retry_errors and before.errors > 0)
+
+
 def _work(
     plan: Plan,
     before: Tally,
@@ -275,8 +286,6 @@ def _work(
     formats: WrittenFormats,
 ) -> None:
     """Annotate what is left."""
-    if before.photos == plan.photos and not (config.retry_errors and before.errors):
-        return
     there = nodes(config.address, config.cpus)
     kinds = choose_pool(
         there,

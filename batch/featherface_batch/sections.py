@@ -10,7 +10,7 @@ from featherface_batch.errors import ReconciliationError
 from featherface_batch.plan import PART_PHOTOS, Part, Plan
 from featherface_batch.records import Tally
 
-__all__ = ["Section", "make_sections"]
+__all__ = ["Section", "cut", "make_sections"]
 
 # Single files are put together from the sections' pieces, and S3 takes 10,000 of them.
 _MOST: Final = 4000
@@ -63,15 +63,23 @@ def make_sections(plan: Plan, tallies: Mapping[str, Tally], photos: int = PART_P
                 f"part {part.name} has {part.photos} photos, {recorded} are recorded; "
                 "run the same command again"
             )
-    photos = max(photos, -(-plan.photos // _MOST))
     sections: list[Section] = []
-    parts: list[Part] = []
     before = Tally()
+    for number, parts in enumerate(cut(plan, photos)):
+        tally = sum((tallies[part.name] for part in parts), Tally())
+        sections.append(Section(number, parts, before, tally))
+        before += tally
+    return sections
+
+
+def cut(plan: Plan, photos: int = PART_PHOTOS) -> list[tuple[Part, ...]]:
+    """Return the parts of each section; both parameters are as `make_sections` takes them."""
+    photos = max(photos, -(-plan.photos // _MOST))
+    sections: list[tuple[Part, ...]] = []
+    parts: list[Part] = []
     for part, following in zip(plan.parts, [*plan.parts[1:], None], strict=True):
         parts.append(part)
         if following is None or sum(part.photos for part in parts) + following.photos > photos:
-            tally = sum((tallies[part.name] for part in parts), Tally())
-            sections.append(Section(len(sections), tuple(parts), before, tally))
-            before += tally
+            sections.append(tuple(parts))
             parts = []
     return sections

@@ -12,11 +12,23 @@ from featherface_batch.ledger import Ledger
 from featherface_batch.naming import digests, find_clashes
 from featherface_batch.plan import PART_PHOTOS, Plan, read_part
 from featherface_batch.reasons import reason_of
-from featherface_batch.sections import Section, make_sections
+from featherface_batch.sections import Section, cut, make_sections
 from featherface_batch.sinks import finish, needs_names, write_section
 from featherface_batch.statistics import Statistics
 
-__all__ = ["write_all"]
+__all__ = ["is_written_here", "write_all"]
+
+
+def is_written_here(plan: Plan, section_photos: int = PART_PHOTOS) -> bool:
+    """Tell whether `write_all` would write a plan by itself, without tasks of Ray's.
+
+    Parameters
+    ----------
+    plan : Plan
+    section_photos : int
+        As `write_all` takes it.
+    """
+    return len(cut(plan, section_photos)) == 1
 
 
 def write_all(

@@ -314,6 +314,24 @@ def test_a_terminal_shows_a_bar(photos: Path, tmp_path: Path) -> None:
     assert "errors=0" in bar
 
 
+def test_a_finished_run_gains_formats_without_a_cluster(photos: Path, tmp_path: Path) -> None:
+    (photos / "0/00.jpg").write_bytes(b"no photo")
+    output = tmp_path / "out"
+
+    def annotated(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [COMMAND, "annotate", photos, "--output", output, "--input-size", "320", *options]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    assert annotated().returncode == 0
+    # nothing listens there
+    nowhere = ("--address", "127.0.0.1:9")
+    again = annotated("--format", "yolo", *nowhere)
+    assert again.returncode == 0, again.stderr
+    assert len(list((output / "yolo/labels").rglob("*.txt"))) == 39
+    assert (output / "_SUCCESS").exists()
+    assert "nothing answers" in annotated("--retry-errors", *nowhere).stderr
+
+
 LISTENERS = """
 import os
 from featherface_batch.cluster import ray_session
