@@ -26,7 +26,7 @@ from featherface.errors import (
 from featherface.images import ImageLimits
 from featherface.schema import DETECTIONS_SCHEMA
 
-__version__ = "0.36.0"
+__version__ = "0.37.0"
 
 __all__ = [
     "DETECTIONS_SCHEMA",
