@@ -54,10 +54,7 @@ def test_the_readme_opens_with_the_figures_of_the_shipped_models(name: str, titl
 @pytest.mark.parametrize(("name", "title"), MODELS)
 def test_the_readme_compares_the_figures_of_the_shipped_models(name: str, title: str) -> None:
     (row,) = cells("README.md", f"FeatherFace {title} (")
-    assert (
-        row[0]
-        == f"FeatherFace {title} ({configuration(name)['parameters']:,}{' parameters' * (name == 'v1')})"
-    )
+    assert row[0].replace(" parameters", "") == f"FeatherFace {title} ({configuration(name)['parameters']:,})"
     assert row[1:3] == as_fractions(name, "fp32")
 
 
@@ -115,3 +112,22 @@ def test_the_cat_is_taken_for_a_person_as_surely_as_the_readme_says() -> None:
     for name, confidence in zip(("v1", "nano"), told.groups(), strict=True):
         cat = detect(name, "chelsea.png", confidence_threshold=0.3).faces[0]
         assert cat.confidence == pytest.approx(float(confidence), abs=0.01)
+
+
+def test_real_faces_of_the_samples_are_found_as_surely_as_the_readme_says() -> None:
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    told = re.search(
+        r"have ([\d.]+) and more, one that the edge cuts in half ([\d.]+) \(Nano ([\d.]+)\)", text
+    )
+    assert told
+    least, *cut = (float(figure) for figure in told.groups())
+    for name, confidence in zip(("v1", "nano"), cut, strict=True):
+        faces = [
+            face
+            for photo in ("astronaut.png", "grace_hopper.jpg", "group.jpg", "sideways.jpg")
+            for face in detect(name, photo).faces
+            if face.box.height >= 80
+        ]
+        weakest, *others = sorted(face.confidence for face in faces)
+        assert weakest == pytest.approx(confidence, abs=0.01)
+        assert min(others) >= least
