@@ -56,6 +56,7 @@ class Progress:
         self._total: int | None = None
         self._before = self._now = self._told = Tally()
         self._started = self._since = time.time()
+        self._lined = time.monotonic()
         self._took = 0.0
         self._failure: dict[str, str] | None = None
         self._bar: Any = None
@@ -77,7 +78,7 @@ class Progress:
         """Say in the lines what the run does before photos are annotated; the file goes on to say listing."""
         with self._lock:
             self._doing = what
-            self._since = time.time()
+            self._begin()
 
     def running(self, total: int, before: Tally) -> None:
         """Say that photos are being annotated.
@@ -126,19 +127,24 @@ class Progress:
                     _LOGGER.info("%s", self._line())
             self._state = state
             self._doing = "writing the results" if state == "writing" else state
-            self._since = time.time()
+            self._begin()
             if tell:
                 self._write()
 
+    def _begin(self) -> None:
+        self._since = time.time()
+        # a line about what has just begun tells nothing, and would stand below the bar of a short run
+        self._lined = time.monotonic()
+
     def _tick(self) -> None:
-        wrote = lined = time.monotonic()
+        wrote = time.monotonic()
         while not self._ended.wait(self._every / _LOOKS):
             now = time.monotonic()
             with self._lock:
                 if not self._held():
                     return
-                if now - lined >= self._every:
-                    lined = now
+                if now - self._lined >= self._every:
+                    self._lined = now
                     if self._bar is None:
                         _LOGGER.info("%s", self._line())
                     else:
