@@ -300,7 +300,7 @@ def test_a_terminal_shows_a_bar(photos: Path, tmp_path: Path) -> None:
     except OSError:
         # the other end is closed
         pass
-    answer, _ = run.communicate(timeout=60)
+    answer, _ = run.communicate(timeout=180)
     assert run.returncode == 0, shown.decode()
     assert "40 photos" in answer
     assert b"starting Ray" in shown
@@ -321,7 +321,7 @@ def test_a_finished_run_gains_formats_without_a_cluster(photos: Path, tmp_path: 
 
     def annotated(*options: str) -> subprocess.CompletedProcess[str]:
         command = [COMMAND, "annotate", photos, "--output", output, "--input-size", "320", *options]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, capture_output=True, text=True, timeout=180)
 
     assert annotated().returncode == 0
     # nothing listens there

@@ -132,7 +132,7 @@ def test_asked_to_end_a_run_says_so_and_leaves_nothing_behind(
     run = annotating(many, output, tmp_path / "said")
     wait_for(lambda: finished(output), run)
     run.send_signal(number)
-    assert run.wait(timeout=60) == status
+    assert run.wait(timeout=180) == status
     lines = (tmp_path / "said").read_text().splitlines()
     assert lines[-1] == "featherface: stopped; the same command goes on from here"
     assert not any(word in line for line in lines for word in ("Traceback", "SIGTERM received"))
@@ -151,7 +151,7 @@ def test_asked_to_end_while_ray_starts_a_run_says_so_and_leaves_no_process(
     time.sleep(seconds)
     run.send_signal(signal.SIGTERM)
     started = [process.pid for process in psutil.Process(run.pid).children(recursive=True)]
-    assert run.wait(timeout=60) == 143
+    assert run.wait(timeout=180) == 143
     lines = said.read_text().splitlines()
     assert lines[-1] == "featherface: stopped; the same command goes on from here"
     assert not any("Traceback" in line for line in lines)
