@@ -187,7 +187,9 @@ def table(rows: Sequence[Row]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     ablations = read_ablations()
-    parser = argparse.ArgumentParser(prog="python -m featherface_training.ablate", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m featherface_training.ablate", description=__doc__, fromfile_prefix_chars="@"
+    )
     parser.add_argument(
         "run", nargs="*", metavar="RUN", help=f"one of {', '.join(ablations.runs)}; all if none is named"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from . import train
 from .config import TrainSettings
 
-__all__ = ["Places", "add_places", "read_places"]
+__all__ = ["Places", "add_places", "pairs", "read_places"]
 
 _NEEDED = ("wider", "labels", "pack")
 _PASSED_ON = ("device", "threads", "teacher-threads", "workers")
@@ -90,13 +90,14 @@ def read_places(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Pl
         if (value := getattr(args, name.replace("-", "_")))
         for part in (f"--{name}", value)
     ]
-    files = {name: Path(value) for name, value in _pairs(args.file, parser, "--file").items()}
-    extras = _pairs(args.extra, parser, "--extra")
+    files = {name: Path(value) for name, value in pairs(args.file, parser, "--file").items()}
+    extras = pairs(args.extra, parser, "--extra")
     return Places(args.wider, args.labels, args.pack, files, extras, options)
 
 
-def _pairs(items: Sequence[str], parser: argparse.ArgumentParser, option: str) -> dict[str, str]:
-    pairs = [item.partition("=") for item in items]
-    if wrong := [item for item, (_, sign, _) in zip(items, pairs, strict=True) if not sign]:
+def pairs(items: Sequence[str], parser: argparse.ArgumentParser, option: str) -> dict[str, str]:
+    """Read an option's NAME=VALUE; what is none ends the command."""
+    parts = [item.partition("=") for item in items]
+    if wrong := [item for item, (_, sign, _) in zip(items, parts, strict=True) if not sign]:
         parser.error(f"{option}: expected NAME=VALUE, got {wrong[0]!r}")
-    return {name: value for name, _, value in pairs}
+    return {name: value for name, _, value in parts}

@@ -122,7 +122,9 @@ def reproduce(recipe: Recipe, model: str, runs: Path, places: Places) -> Path:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m featherface_training.reproduce", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m featherface_training.reproduce", description=__doc__, fromfile_prefix_chars="@"
+    )
     parser.add_argument("model", choices=sorted(NAMES))
     parser.add_argument("--plan", action="store_true", help="print the stages as a table and train nothing")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="a folder a stage (default runs)")
